@@ -1,0 +1,120 @@
+/**
+ * Builds the workspace that the benchmarks run on: popular npm packages with pinned major versions, installed into
+ * one folder, which makes at least 100,000 files. A folder that is complete is used again.
+ *
+ *     npm run bench -- workspace [folder]
+ *
+ * The folder is, unless given, `workspace` in $CAIRN_BENCH_DIR, or else in `cairn-bench` below the system's folder for
+ * temporary files. Packages' own install scripts are not run.
+ */
+import { lstat, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { execa } from 'execa';
+import prettyBytes from 'pretty-bytes';
+
+const FILES_WANTED = 100_000;
+
+const PACKAGES: Readonly<Record<string, string>> = {
+  '@angular/core': '19',
+  '@aws-sdk/client-ec2': '3',
+  '@babel/preset-env': '7',
+  '@mui/icons-material': '6',
+  '@mui/material': '6',
+  '@tabler/icons-react': '3',
+  antd: '5',
+  'aws-sdk': '2',
+  'core-js': '3',
+  'date-fns': '4',
+  eslint: '9',
+  express: '5',
+  firebase: '11',
+  googleapis: '144',
+  jest: '29',
+  lodash: '4',
+  'lucide-react': '0',
+  next: '15',
+  prettier: '3',
+  react: '19',
+  'react-dom': '19',
+  'react-icons': '5',
+  rxjs: '7',
+  three: '0',
+  typescript: '5',
+  vite: '6',
+  webpack: '5',
+};
+
+const MANIFEST = `${JSON.stringify(
+  { name: 'bench-workspace', private: true, dependencies: PACKAGES },
+  undefined,
+  2,
+)}\n`;
+
+interface TreeCounts {
+  files: number;
+  directories: number;
+  symlinks: number;
+  size_bytes: number;
+}
+
+/** Counts what is below `root`, itself not included. A hard-linked file counts once per name. */
+async function countTree(root: string): Promise<TreeCounts> {
+  const counts: TreeCounts = { files: 0, directories: 0, symlinks: 0, size_bytes: 0 };
+  const pending = [root];
+  for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
+    for (const entry of await readdir(directory, { withFileTypes: true })) {
+      const entryPath = path.join(directory, entry.name);
+      if (entry.isDirectory()) {
+        counts.directories += 1;
+        pending.push(entryPath);
+      } else if (entry.isSymbolicLink()) {
+        counts.symlinks += 1;
+      } else {
+        counts.files += 1;
+        counts.size_bytes += (await lstat(entryPath)).size;
+      }
+    }
+  }
+  return counts;
+}
+
+/** npm writes `node_modules/.package-lock.json` last, so an install that was cut short does not have it. */
+async function isComplete(root: string): Promise<boolean> {
+  try {
+    await lstat(path.join(root, 'node_modules', '.package-lock.json'));
+    return (await readFile(path.join(root, 'package.json'), 'utf8')) === MANIFEST;
+  } catch {
+    return false;
+  }
+}
+
+function defaultFolder(): string {
+  const benchDirectory = process.env['CAIRN_BENCH_DIR'] ?? path.join(tmpdir(), 'cairn-bench');
+  return path.join(benchDirectory, 'workspace');
+}
+
+const root = path.resolve(process.argv[2] ?? defaultFolder());
+if (!(await isComplete(root))) {
+  await mkdir(root, { recursive: true });
+  await writeFile(path.join(root, 'package.json'), MANIFEST);
+  process.stderr.write(`installing ${String(Object.keys(PACKAGES).length)} packages into ${root}\n`);
+  await execa('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--legacy-peer-deps'], {
+    cwd: root,
+    stdin: 'ignore',
+    stdout: process.stderr,
+    stderr: 'inherit',
+  });
+}
+
+const counts = await countTree(root);
+process.stdout.write(
+  `${root}: ${counts.files.toLocaleString('en')} files, ${counts.directories.toLocaleString('en')} directories, ` +
+    `${counts.symlinks.toLocaleString('en')} symlinks, ${prettyBytes(counts.size_bytes, { binary: true })}\n`,
+);
+if (counts.files < FILES_WANTED) {
+  process.stderr.write(
+    `${root} has fewer than ${FILES_WANTED.toLocaleString('en')} files: remove it and run again\n`,
+  );
+  process.exitCode = 1;
+}
