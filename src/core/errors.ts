@@ -1,0 +1,113 @@
+import { Errno, errnoName, type ErrnoName } from './errno.js';
+
+/** What a command ended with; the numbers are part of the command line's contract (README). */
+export const ExitCode = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  notFound: 3,
+  conflict: 4,
+  unreachable: 5,
+} as const;
+
+/** Every way this product fails a person; each maps to one exit code. */
+export type ErrorCode =
+  | 'failed'
+  | 'usage'
+  | 'not-found'
+  | 'conflict'
+  | 'unreachable'
+  | 'access-denied'
+  | 'corrupt'
+  | 'no-space'
+  | 'changed-while-read'
+  | 'unsupported';
+
+const EXIT_CODES: Record<ErrorCode, number> = {
+  failed: ExitCode.failed,
+  usage: ExitCode.usage,
+  'not-found': ExitCode.notFound,
+  conflict: ExitCode.conflict,
+  unreachable: ExitCode.unreachable,
+  'access-denied': ExitCode.unreachable,
+  corrupt: ExitCode.failed,
+  'no-space': ExitCode.failed,
+  'changed-while-read': ExitCode.failed,
+  unsupported: ExitCode.failed,
+};
+
+/**
+ * An error for a person: `message` says what failed and on what, `hint` what to do about it. Both are one line.
+ * A programmer's error is a plain `Error` (an assertion), never this.
+ */
+export class CairnError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+
+  constructor(code: ErrorCode, message: string, options: { hint?: string; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'CairnError';
+    this.code = code;
+    this.hint = options.hint;
+  }
+
+  get exitCode(): number {
+    return EXIT_CODES[this.code];
+  }
+}
+
+/** A file system operation's refusal: the errno is the whole answer. Creating one does not walk the stack. */
+export class FsError extends Error {
+  readonly errno: number;
+
+  constructor(errno: number, detail?: string) {
+    const limit = Error.stackTraceLimit;
+    Error.stackTraceLimit = 0;
+    super(detail === undefined ? errnoName(errno) : `${errnoName(errno)}: ${detail}`);
+    Error.stackTraceLimit = limit;
+    this.name = 'FsError';
+    this.errno = errno;
+  }
+}
+
+/** The error to throw for an errno by name, as in `throw fsError('ENOENT')`. */
+export function fsError(name: ErrnoName, detail?: string): FsError {
+  return new FsError(Errno[name], detail);
+}
+
+/** The `code` of an error of Node's own (`ENOENT`, `ECONNREFUSED` …), or undefined. */
+export function systemCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string'
+    ? error.code
+    : undefined;
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * The errno a program on the mount gets for any error: an `FsError`'s own; of the local disk's failures those it can do something about
+ * (a full disk, a read-only one, too many open files); EIO for everything else.
+ */
+export function errnoOf(error: unknown): number {
+  if (error instanceof FsError) return error.errno;
+  switch (systemCode(error)) {
+    case 'ENOSPC':
+    // SQLite's own name for it.
+    case 'SQLITE_FULL':
+      return Errno.ENOSPC;
+    case 'EDQUOT':
+      return Errno.EDQUOT;
+    case 'EROFS':
+    case 'SQLITE_READONLY':
+      return Errno.EROFS;
+    case 'EMFILE':
+    case 'ENFILE':
+      return Errno.EMFILE;
+    case 'EFBIG':
+      return Errno.EFBIG;
+    default:
+      return Errno.EIO;
+  }
+}
