@@ -1,0 +1,185 @@
+import { Migrator, type ColumnDefinitionBuilder, type Kysely, type Migration } from 'kysely';
+import { CairnError } from '../core/index.js';
+import type { CatalogSchema } from './schema.js';
+
+/** What column definitions need to know of a dialect; everything else of the schema is common SQL. */
+export interface SchemaDialect {
+  /** The type of a column of bytes, compared byte by byte. */
+  bytesType: 'blob' | 'bytea';
+  /** Makes an integer column a primary key that counts by itself. */
+  identity: (column: ColumnDefinitionBuilder) => ColumnDefinitionBuilder;
+}
+
+/**
+ * Brings the schema to this release's. Any number of processes may do so at once; each migration happens once, whole. A
+ * catalog that needs none is only read.
+ * @throws CairnError `unsupported` when a newer release has migrated the catalog further; nothing is changed then.
+ */
+export async function migrateToLatest(
+  db: Kysely<CatalogSchema>,
+  dialect: SchemaDialect,
+  url: string,
+): Promise<void> {
+  const migrations = catalogMigrations(dialect);
+  if (!(await isBehind(db, migrations, url))) return;
+  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } });
+  const { error } = await migrator.migrateToLatest();
+  if (error === undefined) return;
+  // A newer release may have come first.
+  await isBehind(db, migrations, url);
+  throw error instanceof Error ? error : new Error('the migrations failed', { cause: error });
+}
+
+async function isBehind(
+  db: Kysely<CatalogSchema>,
+  migrations: Record<string, Migration>,
+  url: string,
+): Promise<boolean> {
+  const executed = await executedMigrations(db);
+  const unknown = executed.find((name) => !Object.hasOwn(migrations, name));
+  if (unknown !== undefined) {
+    throw new CairnError('unsupported', `${url} was written by a newer release (migration ${unknown})`, {
+      hint: 'upgrade CairnFS on this machine',
+    });
+  }
+  return Object.keys(migrations).some((name) => !executed.includes(name));
+}
+
+async function executedMigrations(db: Kysely<CatalogSchema>): Promise<string[]> {
+  const tables = await db.introspection.getTables({ withInternalKyselyTables: true });
+  if (!tables.some((table) => table.name === 'kysely_migration')) return [];
+  const rows = await db
+    .withTables<{ kysely_migration: { name: string } }>()
+    .selectFrom('kysely_migration')
+    .select('name')
+    .execute();
+  return rows.map((row) => row.name);
+}
+
+/** Run in the order of their names. A migration that was released never changes; what it got wrong the next one mends. */
+function catalogMigrations(dialect: SchemaDialect): Record<string, Migration> {
+  return {
+    '0001_catalog': {
+      up: async (db: Kysely<unknown>) => {
+        await createVersions(db, dialect);
+        await createContent(db, dialect);
+        await createFiles(db, dialect);
+        await createAccess(db, dialect);
+      },
+    },
+  };
+}
+
+async function createVersions(db: Kysely<unknown>, { bytesType, identity }: SchemaDialect): Promise<void> {
+  await db.schema
+    .createTable('workspace')
+    .addColumn('id', 'integer', identity)
+    .addColumn('name', 'text', (column) => column.notNull().unique())
+    .addColumn('head_seq', 'bigint', (column) => column.notNull())
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .execute();
+  await db.schema
+    .createTable('version')
+    .addColumn('workspace_id', 'integer', (column) => column.notNull().references('workspace.id'))
+    .addColumn('seq', 'bigint', (column) => column.notNull())
+    .addColumn('parent_seq', 'bigint', (column) => column.notNull())
+    .addColumn('root', bytesType, (column) => column.notNull())
+    .addColumn('author', 'text', (column) => column.notNull())
+    .addColumn('message', 'text', (column) => column.notNull())
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('files', 'bigint', (column) => column.notNull())
+    .addColumn('bytes', 'bigint', (column) => column.notNull())
+    .addColumn('publish_id', 'text', (column) => column.notNull())
+    .addPrimaryKeyConstraint('version_pk', ['workspace_id', 'seq'])
+    .addUniqueConstraint('version_publish_id', ['workspace_id', 'publish_id'])
+    .execute();
+  await db.schema
+    .createTable('tag')
+    .addColumn('workspace_id', 'integer', (column) => column.notNull())
+    .addColumn('name', 'text', (column) => column.notNull())
+    .addColumn('seq', 'bigint', (column) => column.notNull())
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .addPrimaryKeyConstraint('tag_pk', ['workspace_id', 'name'])
+    .addForeignKeyConstraint('tag_version', ['workspace_id', 'seq'], 'version', ['workspace_id', 'seq'])
+    .execute();
+}
+
+async function createContent(db: Kysely<unknown>, { bytesType }: SchemaDialect): Promise<void> {
+  await db.schema
+    .createTable('content')
+    .addColumn('hash', bytesType, (column) => column.notNull().primaryKey())
+    .addColumn('size', 'bigint', (column) => column.notNull())
+    .addColumn('extents', bytesType, (column) => column.notNull())
+    .execute();
+  await db.schema
+    .createTable('block')
+    .addColumn('id', bytesType, (column) => column.notNull().primaryKey())
+    .addColumn('raw_bytes', 'integer', (column) => column.notNull())
+    .addColumn('stored_bytes', 'integer', (column) => column.notNull())
+    .execute();
+}
+
+/**
+ * One path of one version is found by the primary key, a listing by `file_fork`, and the changes between two versions by
+ * `file_from` and `file_to`. That `file_fork` is unique also holds that a path has one row in a version: two rows of a path with
+ * one fork node would both hold in that version.
+ *
+ * No reference from `from_seq` to a version: a row outlives the version it began with when gc deletes that.
+ */
+async function createFiles(db: Kysely<unknown>, { bytesType }: SchemaDialect): Promise<void> {
+  await db.schema
+    .createTable('file')
+    .addColumn('workspace_id', 'integer', (column) => column.notNull().references('workspace.id'))
+    .addColumn('path', bytesType, (column) => column.notNull())
+    .addColumn('hash', bytesType)
+    .addColumn('size', 'bigint', (column) => column.notNull())
+    .addColumn('mode', 'integer', (column) => column.notNull())
+    .addColumn('from_seq', 'bigint', (column) => column.notNull())
+    .addColumn('to_seq', 'bigint')
+    .addColumn('fork', 'bigint', (column) => column.notNull())
+    .addPrimaryKeyConstraint('file_pk', ['workspace_id', 'path', 'from_seq'])
+    .addUniqueConstraint('file_fork', ['workspace_id', 'fork', 'path'])
+    .execute();
+  await db.schema.createIndex('file_from').on('file').columns(['workspace_id', 'from_seq']).execute();
+  await db.schema
+    .createIndex('file_to')
+    .on('file')
+    .columns(['workspace_id', 'to_seq'])
+    .where('to_seq', 'is not', null)
+    .execute();
+}
+
+async function createAccess(db: Kysely<unknown>, { bytesType, identity }: SchemaDialect): Promise<void> {
+  await db.schema
+    .createTable('lease')
+    .addColumn('name', 'text', (column) => column.notNull().primaryKey())
+    .addColumn('workspace_id', 'integer')
+    .addColumn('seq', 'bigint')
+    .addColumn('holder', 'text', (column) => column.notNull())
+    .addColumn('epoch', 'bigint', (column) => column.notNull())
+    .addColumn('expires_at_ms', 'bigint', (column) => column.notNull())
+    .addForeignKeyConstraint('lease_version', ['workspace_id', 'seq'], 'version', ['workspace_id', 'seq'])
+    .execute();
+  await db.schema
+    .createTable('token')
+    .addColumn('id', 'text', (column) => column.notNull().primaryKey())
+    .addColumn('hash', bytesType, (column) => column.notNull().unique())
+    .addColumn('workspace_id', 'integer', (column) => column.references('workspace.id'))
+    .addColumn('holder', 'text', (column) => column.notNull())
+    .addColumn('permission', 'text', (column) => column.notNull())
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('expires_at_ms', 'bigint')
+    .addColumn('revoked_at_ms', 'bigint')
+    .execute();
+  await db.schema
+    .createTable('audit')
+    .addColumn('id', 'integer', identity)
+    .addColumn('at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('actor', 'text', (column) => column.notNull())
+    .addColumn('action', 'text', (column) => column.notNull())
+    .addColumn('workspace', 'text')
+    .addColumn('seq', 'bigint')
+    .addColumn('detail', 'text', (column) => column.notNull())
+    .execute();
+  await db.schema.createIndex('audit_at').on('audit').column('at_ms').execute();
+}

@@ -1,0 +1,327 @@
+import type { Kysely, Selectable, Transaction } from 'kysely';
+import {
+  blockIdOf,
+  bytesOfId,
+  CairnError,
+  contentIdOf,
+  type BlockId,
+  type ContentId,
+  type ManifestRoot,
+} from '../core/index.js';
+import type { Catalog, ContentRow, FileChange, FileRow, Publication, Version, Workspace } from './catalog.js';
+import { unpackExtents } from './extent-record.js';
+import { fileRowsOf, newestFileRow, rowsBegunBetween, rowsEndedBetween } from './file-queries.js';
+import { insertVersion } from './publish.js';
+import { chunksOf } from './row-chunks.js';
+import type { CatalogSchema } from './schema.js';
+
+const PAGE_DEFAULT_ROWS = 1000;
+const WORKSPACE_NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+
+/** The catalog on any database Kysely speaks to. Owns the connection. */
+export class SqlCatalog implements Catalog {
+  readonly url: string;
+  readonly #db: Kysely<CatalogSchema>;
+
+  constructor(url: string, db: Kysely<CatalogSchema>) {
+    this.url = url;
+    this.#db = db;
+  }
+
+  async ensureWorkspace(name: string): Promise<Workspace> {
+    if (!WORKSPACE_NAME.test(name)) {
+      throw new CairnError('usage', `"${name}" cannot name a workspace`, {
+        hint: 'up to 63 of a-z, 0-9, ".", "_" and "-", a letter or digit first',
+      });
+    }
+    const found = await this.#findWorkspace(name);
+    if (found !== undefined) return found;
+    await this.#db.transaction().execute((transaction) =>
+      transaction
+        .insertInto('workspace')
+        .values({ name, head_seq: 0, created_at_ms: Date.now() })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute(),
+    );
+    return this.workspace(name);
+  }
+
+  async workspace(name: string): Promise<Workspace> {
+    const found = await this.#findWorkspace(name);
+    if (found === undefined) throw noWorkspace(name);
+    return found;
+  }
+
+  async workspaces(): Promise<Workspace[]> {
+    const rows = await this.#db.selectFrom('workspace').selectAll().orderBy('name').execute();
+    return rows.map(workspaceOf);
+  }
+
+  async version(workspace: string, seq?: number): Promise<Version> {
+    const { id, head_seq } = await this.#workspaceRow(workspace);
+    const row = await this.#db
+      .selectFrom('version')
+      .selectAll()
+      .where('workspace_id', '=', id)
+      .where('seq', '=', seq ?? head_seq)
+      .executeTakeFirst();
+    if (row === undefined) throw noVersion(workspace, seq, head_seq);
+    return versionOf(workspace, row);
+  }
+
+  async taggedVersion(workspace: string, tag: string): Promise<Version> {
+    const { id } = await this.#workspaceRow(workspace);
+    const row = await this.#db
+      .selectFrom('tag')
+      .innerJoin('version', (join) =>
+        join.onRef('version.workspace_id', '=', 'tag.workspace_id').onRef('version.seq', '=', 'tag.seq'),
+      )
+      .selectAll('version')
+      .where('tag.workspace_id', '=', id)
+      .where('tag.name', '=', tag)
+      .executeTakeFirst();
+    if (row === undefined) throw new CairnError('not-found', `workspace "${workspace}" has no tag "${tag}"`);
+    return versionOf(workspace, row);
+  }
+
+  async versions(
+    workspace: string,
+    options: { limit?: number; beforeSeq?: number } = {},
+  ): Promise<Version[]> {
+    const { id } = await this.#workspaceRow(workspace);
+    let query = this.#db
+      .selectFrom('version')
+      .selectAll()
+      .where('workspace_id', '=', id)
+      .orderBy('seq', 'desc')
+      .limit(options.limit ?? PAGE_DEFAULT_ROWS);
+    if (options.beforeSeq !== undefined) query = query.where('seq', '<', options.beforeSeq);
+    return (await query.execute()).map((row) => versionOf(workspace, row));
+  }
+
+  async publish(publication: Publication): Promise<Version> {
+    const { workspace, publishId, parentSeq } = publication;
+    return this.#db.transaction().execute(async (transaction) => {
+      const head = await lockHead(transaction, workspace);
+      const published = await findPublished(transaction, head.id, workspace, publishId);
+      if (published !== undefined) return published;
+      if (head.head_seq !== parentSeq) {
+        throw new CairnError(
+          'conflict',
+          `workspace "${workspace}" is at version ${String(head.head_seq)}, not at ${String(parentSeq)}`,
+          { hint: 'someone else has published; nothing was changed' },
+        );
+      }
+      return versionOf(workspace, await insertVersion(transaction, head.id, publication));
+    });
+  }
+
+  async published(workspace: string, publishId: string): Promise<Version | undefined> {
+    const { id } = await this.#workspaceRow(workspace);
+    return findPublished(this.#db, id, workspace, publishId);
+  }
+
+  async file(workspace: string, seq: number, path: Buffer): Promise<FileRow | undefined> {
+    const id = await this.#workspaceIdWithVersions(workspace, [seq]);
+    const row = await newestFileRow(this.#db, id, seq, path).executeTakeFirst();
+    if (row === undefined || (row.to_seq !== null && row.to_seq <= seq)) return undefined;
+    return fileOf(row);
+  }
+
+  async files(
+    workspace: string,
+    seq: number,
+    options: { prefix?: Buffer; after?: Buffer; limit?: number } = {},
+  ): Promise<FileRow[]> {
+    const id = await this.#workspaceIdWithVersions(workspace, [seq]);
+    const { prefix = Buffer.alloc(0), after = Buffer.alloc(0), limit = PAGE_DEFAULT_ROWS } = options;
+    return (await fileRowsOf(this.#db, id, seq, { prefix, after, limit }).execute()).map(fileOf);
+  }
+
+  async changes(workspace: string, fromSeq: number, toSeq: number): Promise<FileChange[]> {
+    const seqs = [fromSeq, toSeq].filter((seq) => seq !== 0);
+    const id = await this.#workspaceIdWithVersions(workspace, seqs);
+    const lowSeq = Math.min(fromSeq, toSeq);
+    const highSeq = Math.max(fromSeq, toSeq);
+    const ended = await rowsEndedBetween(this.#db, id, lowSeq, highSeq).execute();
+    const begun = await rowsBegunBetween(this.#db, id, lowSeq, highSeq).execute();
+    return fromSeq <= toSeq
+      ? changesOf(ended.map(fileOf), begun.map(fileOf))
+      : changesOf(begun.map(fileOf), ended.map(fileOf));
+  }
+
+  async knownContents(ids: readonly ContentId[]): Promise<ContentRow[]> {
+    const known: ContentRow[] = [];
+    for (const chunk of chunksOf(ids)) {
+      const rows = await this.#db
+        .selectFrom('content')
+        .selectAll()
+        .where('hash', 'in', chunk.map(bytesOfId))
+        .execute();
+      for (const row of rows) {
+        known.push({
+          id: contentIdOf(digestOf(row.hash)),
+          size: row.size,
+          extents: unpackExtents(row.extents),
+        });
+      }
+    }
+    return known;
+  }
+
+  async knownBlocks(ids: readonly BlockId[]): Promise<Set<BlockId>> {
+    const known = new Set<BlockId>();
+    for (const chunk of chunksOf(ids)) {
+      const rows = await this.#db
+        .selectFrom('block')
+        .select('id')
+        .where('id', 'in', chunk.map(bytesOfId))
+        .execute();
+      for (const row of rows) known.add(blockIdOf(digestOf(row.id)));
+    }
+    return known;
+  }
+
+  async isEmpty(): Promise<boolean> {
+    const row = await this.#db.selectFrom('content').select('hash').limit(1).executeTakeFirst();
+    return row === undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#db.destroy();
+  }
+
+  async #findWorkspace(name: string): Promise<Workspace | undefined> {
+    const row = await this.#db
+      .selectFrom('workspace')
+      .selectAll()
+      .where('name', '=', name)
+      .executeTakeFirst();
+    return row === undefined ? undefined : workspaceOf(row);
+  }
+
+  async #workspaceRow(name: string): Promise<{ id: number; head_seq: number }> {
+    const row = await this.#db
+      .selectFrom('workspace')
+      .select(['id', 'head_seq'])
+      .where('name', '=', name)
+      .executeTakeFirst();
+    if (row === undefined) throw noWorkspace(name);
+    return row;
+  }
+
+  /** The workspace's id, after making sure that it has these versions. */
+  async #workspaceIdWithVersions(name: string, seqs: readonly number[]): Promise<number> {
+    const { id, head_seq } = await this.#workspaceRow(name);
+    for (const seq of seqs) {
+      const row = await this.#db
+        .selectFrom('version')
+        .select('seq')
+        .where('workspace_id', '=', id)
+        .where('seq', '=', seq)
+        .executeTakeFirst();
+      if (row === undefined) throw noVersion(name, seq, head_seq);
+    }
+    return id;
+  }
+}
+
+/** An update that changes nothing holds the row in every dialect: who else publishes waits until this transaction is over. */
+async function lockHead(
+  transaction: Transaction<CatalogSchema>,
+  workspace: string,
+): Promise<{ id: number; head_seq: number }> {
+  const row = await transaction
+    .updateTable('workspace')
+    .set((column) => ({ head_seq: column.ref('head_seq') }))
+    .where('name', '=', workspace)
+    .returning(['id', 'head_seq'])
+    .executeTakeFirst();
+  if (row === undefined) throw noWorkspace(workspace);
+  return row;
+}
+
+async function findPublished(
+  db: Kysely<CatalogSchema>,
+  workspaceId: number,
+  workspace: string,
+  publishId: string,
+): Promise<Version | undefined> {
+  const row = await db
+    .selectFrom('version')
+    .selectAll()
+    .where('workspace_id', '=', workspaceId)
+    .where('publish_id', '=', publishId)
+    .executeTakeFirst();
+  return row === undefined ? undefined : versionOf(workspace, row);
+}
+
+/** Merges two lists in order of path, and leaves out paths that changed and changed back. */
+function changesOf(before: readonly FileRow[], after: readonly FileRow[]): FileChange[] {
+  const changes: FileChange[] = [];
+  let b = 0;
+  let a = 0;
+  for (;;) {
+    const gone = before[b];
+    const come = after[a];
+    if (gone === undefined && come === undefined) return changes;
+    const order = gone === undefined ? 1 : come === undefined ? -1 : Buffer.compare(gone.path, come.path);
+    if (order <= 0) b++;
+    if (order >= 0) a++;
+    if (gone !== undefined && order < 0) changes.push({ path: gone.path, before: gone });
+    else if (come !== undefined && order > 0) changes.push({ path: come.path, after: come });
+    else if (gone !== undefined && come !== undefined && !sameFile(gone, come)) {
+      changes.push({ path: gone.path, before: gone, after: come });
+    }
+  }
+}
+
+function sameFile(one: FileRow, other: FileRow): boolean {
+  return one.hash === other.hash && one.size === other.size && one.mode === other.mode;
+}
+
+function workspaceOf(row: Selectable<CatalogSchema['workspace']>): Workspace {
+  return { name: row.name, headSeq: row.head_seq, createdAtMs: row.created_at_ms };
+}
+
+function versionOf(workspace: string, row: Selectable<CatalogSchema['version']>): Version {
+  return {
+    workspace,
+    seq: row.seq,
+    parentSeq: row.parent_seq,
+    root: digestOf(row.root).toString('hex') as ManifestRoot,
+    author: row.author,
+    message: row.message,
+    createdAtMs: row.created_at_ms,
+    files: row.files,
+    bytes: row.bytes,
+    publishId: row.publish_id,
+  };
+}
+
+function fileOf(row: Pick<Selectable<CatalogSchema['file']>, 'path' | 'hash' | 'size' | 'mode'>): FileRow {
+  return {
+    path: row.path,
+    hash: row.hash === null ? undefined : contentIdOf(digestOf(row.hash)),
+    size: row.size,
+    mode: row.mode,
+  };
+}
+
+function digestOf(bytes: Buffer): Buffer {
+  if (bytes.length !== 32) {
+    throw new CairnError('corrupt', `the catalog holds an id of ${String(bytes.length)} bytes instead of 32`);
+  }
+  return bytes;
+}
+
+function noWorkspace(name: string): CairnError {
+  return new CairnError('not-found', `no workspace "${name}"`);
+}
+
+function noVersion(workspace: string, seq: number | undefined, headSeq: number): CairnError {
+  if (headSeq === 0) return new CairnError('not-found', `workspace "${workspace}" has no version yet`);
+  return new CairnError('not-found', `workspace "${workspace}" has no version ${String(seq)}`, {
+    hint: `the newest is ${String(headSeq)}`,
+  });
+}

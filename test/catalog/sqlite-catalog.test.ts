@@ -1,0 +1,291 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  closeSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import Database from 'better-sqlite3';
+import { Kysely, SqliteDialect } from 'kysely';
+import t, { type Test } from 'tap';
+import {
+  fileRowsOf,
+  newestFileRow,
+  rowsBegunBetween,
+  rowsEndedBetween,
+} from '../../src/catalog/file-queries.js';
+import { openCatalog, type Catalog } from '../../src/catalog/index.js';
+import type { CatalogSchema } from '../../src/catalog/schema.js';
+import { catalogContract, contentNamed, fileNamed, listWhole, publicationOn } from '../contract/catalog.js';
+
+catalogContract(t, 'sqlite', (t) => {
+  const file = catalogFile(t);
+  return () => openCatalog(urlOf(file));
+});
+
+void t.test('the file is its owner’s alone, in a folder that is made for it', async (t) => {
+  const file = catalogFile(t, 'a folder/ü%/catalog.db');
+  const catalog = await openCatalog(urlOf(file));
+  await catalog.ensureWorkspace('w');
+  for (const suffix of ['', '-wal', '-shm']) t.equal(statSync(file + suffix).mode & 0o777, 0o600);
+  await catalog.close();
+  t.equal(statSync(file).mode & 0o777, 0o600);
+});
+
+void t.test('what is no catalog’s URL is refused with a hint', async (t) => {
+  const hint = 'a catalog is sqlite:///absolute/path/of/a/file';
+  for (const url of [
+    '',
+    'catalog.db',
+    '/a/catalog.db',
+    'sqlite:catalog.db',
+    'sqlite://host/a',
+    'sqlite:///a?mode=ro',
+  ]) {
+    await t.rejects(openCatalog(url), { code: 'usage', hint });
+  }
+  await t.rejects(openCatalog('postgres://ada:secret@host/db'), {
+    code: 'unsupported',
+    message: 'no catalogs of scheme postgres:',
+    hint,
+  });
+});
+
+void t.test('a catalog of a newer release is refused, and left as it is', async (t) => {
+  const { file, catalog } = await newCatalog(t);
+  await catalog.close();
+  const raw = rawDatabase(t, file);
+  raw.prepare('insert into kysely_migration values (?, ?)').run('9999_later', new Date().toISOString());
+  await t.rejects(openCatalog(urlOf(file)), {
+    code: 'unsupported',
+    message: `${urlOf(file)} was written by a newer release (migration 9999_later)`,
+    hint: 'upgrade CairnFS on this machine',
+  });
+});
+
+void t.test('another program’s database is refused, and left as it is', async (t) => {
+  const file = catalogFile(t);
+  const raw = rawDatabase(t, file);
+  raw.exec('create table recipes (name text)');
+  await t.rejects(openCatalog(urlOf(file)), {
+    code: 'unsupported',
+    message: `${file} is a database, but not a catalog`,
+  });
+  t.same(raw.prepare('select name from sqlite_schema').pluck().all(), ['recipes']);
+});
+
+void t.test('a corrupt file is refused as corrupt, whether in its header or in its pages', async (t) => {
+  const file = catalogFile(t);
+  writeFileSync(file, 'not a database '.repeat(1000));
+  await t.rejects(openCatalog(urlOf(file)), { code: 'corrupt', message: /^catalog .*catalog\.db: / });
+
+  const { file: broken, catalog } = await newCatalog(t);
+  await catalog.publish(
+    publicationOn(0, { added: Array.from({ length: 5000 }, (_, i) => fileNamed(`f/${String(i)}`)) }),
+  );
+  await catalog.close();
+  const raw = rawDatabase(t, broken);
+  const firstPage = raw
+    .prepare(`select rootpage from sqlite_schema where name = 'version'`)
+    .pluck()
+    .get() as number;
+  raw.close();
+  const end = statSync(broken).size;
+  const fd = openSync(broken, 'r+');
+  for (let at = (firstPage - 1) * 4096; at < end; at += 4096)
+    writeSync(fd, Buffer.alloc(4096, 0xa5), 0, 4096, at);
+  closeSync(fd);
+  const reopened = await openCatalog(urlOf(broken));
+  t.teardown(() => reopened.close());
+  await t.rejects(reopened.files('w', 1), { code: 'corrupt', message: /^catalog .*malformed/ });
+});
+
+void t.test('a file that may not be written is refused as such', async (t) => {
+  // Not below the checkout, where the other user may have no way in.
+  const folder = mkdtempSync(join(tmpdir(), 'cairn-catalog-'));
+  t.teardown(() => {
+    rmSync(folder, { recursive: true });
+  });
+  chmodSync(folder, 0o755);
+  const file = join(folder, 'catalog.db');
+  const catalog = await openCatalog(urlOf(file));
+  await catalog.close();
+  chmodSync(file, 0o400);
+  const stranger = startProcess(t, 'stranger', file);
+  t.match(await stranger.answer(), {
+    code: 'access-denied',
+    message: `cannot open catalog ${file} for writing: EACCES: permission denied, open '${file}'`,
+  });
+});
+
+void t.test('law 7: processes that create one catalog and race on its head lose nothing', async (t) => {
+  const file = catalogFile(t);
+  const racers = Array.from({ length: 4 }, () => startProcess(t, 'racer', file));
+  for (const racer of racers) t.equal(await racer.answer(), 'ready');
+  const catalog = await openCatalog(urlOf(file));
+  t.teardown(() => catalog.close());
+  const rounds = 25;
+  for (let parentSeq = 0; parentSeq < rounds; parentSeq++) {
+    for (const racer of racers) racer.ask(String(parentSeq));
+    const answers = (await Promise.all(racers.map((racer) => racer.answer()))) as {
+      won?: string;
+      lost?: string;
+    }[];
+    const winners = answers.flatMap((answer) => answer.won ?? []);
+    t.equal(winners.length, 1);
+    t.equal(answers.filter((answer) => answer.lost === 'conflict').length, racers.length - 1);
+    t.match(await catalog.version('w'), { seq: parentSeq + 1, publishId: winners[0] });
+  }
+  t.equal((await listWhole(catalog, rounds, { limit: 1000 })).length, rounds * 50);
+});
+
+void t.test(
+  'law 3: a publisher killed in the middle leaves the head and the rows as they were',
+  async (t) => {
+    const { file, catalog } = await newCatalog(t);
+    await catalog.publish(publicationOn(0, { added: [fileNamed('a')] }));
+    const publisher = startProcess(t, 'stuck-publisher', file);
+    t.equal(await publisher.answer(), 'writing');
+    t.ok(statSync(`${file}-wal`).size > 1_000_000, 'with rows in the log that were never committed');
+    t.equal((await catalog.workspace('w')).headSeq, 1, 'readers do not wait for it');
+    await publisher.kill();
+
+    t.same(await catalog.files('w', 1), [fileNamed('a')]);
+    await catalog.close();
+    const reopened = await openCatalog(urlOf(file));
+    t.teardown(() => reopened.close());
+    t.equal((await reopened.workspace('w')).headSeq, 1);
+    t.same(await reopened.files('w', 1), [fileNamed('a')]);
+    const raw = rawDatabase(t, file);
+    t.equal(raw.prepare('select count(*) from file').pluck().get(), 1);
+    t.equal(raw.pragma('integrity_check', { simple: true }), 'ok');
+    t.equal((await reopened.publish(publicationOn(1))).seq, 2);
+  },
+);
+
+void t.test('rows grow with what changes, not with versions times files', async (t) => {
+  const { file, catalog } = await newCatalog(t);
+  const files = 1000;
+  const versions = 100;
+  const changed = 10;
+  const rows = Array.from({ length: files }, (_, i) => fileNamed(`f/${String(i)}`, '0'));
+  await catalog.publish(publicationOn(0, { added: rows }));
+  for (let parentSeq = 1; parentSeq <= versions; parentSeq++) {
+    const added = rows
+      .slice((parentSeq * changed) % files)
+      .slice(0, changed)
+      .map((row) => ({ ...row, hash: contentNamed(String(parentSeq)) }));
+    await catalog.publish(publicationOn(parentSeq, { removed: added.map((row) => row.path), added }));
+  }
+  const raw = rawDatabase(t, file);
+  t.equal(raw.prepare('select count(*) from file').pluck().get(), files + versions * changed);
+  for (const seq of [1, 50, 101]) t.equal((await listWhole(catalog, seq, { limit: 300 })).length, files);
+});
+
+void t.test('lookups, listings and changes are answered from indexes', async (t) => {
+  const { file } = await newCatalog(t);
+  const raw = rawDatabase(t, file);
+  const db = new Kysely<CatalogSchema>({ dialect: new SqliteDialect({ database: raw }) });
+  const planOf = ({ sql, parameters }: { sql: string; parameters: readonly unknown[] }): string[] =>
+    (raw.prepare(`explain query plan ${sql}`).all(...parameters) as { detail: string }[]).map(
+      (row) => row.detail,
+    );
+
+  t.same(planOf(newestFileRow(db, 1, 5, Buffer.from('a')).compile()), [
+    'SEARCH file USING INDEX sqlite_autoindex_file_1 (workspace_id=? AND path=? AND from_seq<?)',
+  ]);
+  const none = Buffer.alloc(0);
+  for (const range of [
+    { prefix: none, after: none, limit: 10 },
+    { prefix: Buffer.from('a/'), after: none, limit: 10 },
+    { prefix: Buffer.from('a/'), after: Buffer.from('a/b'), limit: 10 },
+  ]) {
+    const listing = planOf(fileRowsOf(db, 1, 5, range).compile());
+    const byFork = 'SEARCH file USING INDEX sqlite_autoindex_file_2 (workspace_id=? AND fork=? AND path>?';
+    t.equal(listing.filter((step) => step.startsWith(byFork)).length, 32, 'the open rows, and 31 fork nodes');
+    t.notOk(
+      listing.some((step) => step.includes('SCAN') || step.includes('TEMP B-TREE')),
+      'merged, not sorted',
+    );
+  }
+  t.match(
+    planOf(rowsBegunBetween(db, 1, 4, 5).compile())[0],
+    'USING INDEX file_from (workspace_id=? AND from_seq>?',
+  );
+  t.match(
+    planOf(rowsEndedBetween(db, 1, 4, 5).compile())[0],
+    'USING INDEX file_to (workspace_id=? AND to_seq>?',
+  );
+});
+
+void t.test('a tag names a version', async (t) => {
+  const { file, catalog } = await newCatalog(t);
+  await catalog.publish(publicationOn(0));
+  await catalog.publish(publicationOn(1));
+  rawDatabase(t, file).exec(`insert into tag select id, 'v1', 1, 0 from workspace`);
+  t.same(await catalog.taggedVersion('w', 'v1'), await catalog.version('w', 1));
+});
+
+function catalogFile(t: Test, path = 'catalog.db'): string {
+  return join(t.testdir(), path);
+}
+
+function urlOf(file: string): string {
+  return `sqlite://${file.split('/').map(encodeURIComponent).join('/')}`;
+}
+
+async function newCatalog(t: Test): Promise<{ file: string; catalog: Catalog }> {
+  const file = catalogFile(t);
+  const catalog = await openCatalog(urlOf(file));
+  t.teardown(() => catalog.close());
+  await catalog.ensureWorkspace('w');
+  return { file, catalog };
+}
+
+function rawDatabase(t: Test, file: string): Database.Database {
+  const raw = new Database(file);
+  t.teardown(() => {
+    raw.close();
+  });
+  return raw;
+}
+
+interface CatalogProcess {
+  ask(line: string): void;
+  /** The next line it says. */
+  answer(): Promise<unknown>;
+  kill(): Promise<void>;
+}
+
+function startProcess(t: Test, role: string, file: string): CatalogProcess {
+  const script = fileURLToPath(new URL('catalog-process.js', import.meta.url));
+  const child = spawn(process.execPath, [script, role, urlOf(file)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const exited = once(child, 'exit');
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]() as AsyncIterator<
+    string,
+    undefined
+  >;
+  const kill = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await exited;
+  };
+  t.teardown(kill);
+  return {
+    ask: (line) => child.stdin.write(`${line}\n`),
+    answer: async () => {
+      const line = await lines.next();
+      if (line.done === true) throw new Error(`${role} ended without an answer`);
+      return JSON.parse(line.value) as unknown;
+    },
+    kill,
+  };
+}
