@@ -1,0 +1,62 @@
+/**
+ * objects: immutable bytes by key, in a directory or a bucket.
+ *
+ * Owns the promise of ObjectStore (atomic, durable, conditional writes), the retries, and the bound on requests in flight. An opened
+ * store is RetryingStore over LimitedStore over DirectoryStore or S3Store: a pause between attempts holds no place in the queue.
+ *
+ * Never looks into an object, never verifies a hash, never deletes on its own account (its unfinished writes excepted), never
+ * replaces an error's meaning by a default: what it cannot explain is `failed`.
+ */
+import { fileURLToPath } from 'node:url';
+import { CairnError } from '../core/index.js';
+import { DirectoryStore } from './directory-store.js';
+import { LimitedStore } from './limited-store.js';
+import { isObjectKey } from './object-key.js';
+import type { ObjectStore } from './object-store.js';
+import { RetryingStore } from './retrying-store.js';
+
+export type { GetOptions, ListOptions, ObjectStore, PutOptions, StoreCounters } from './object-store.js';
+
+const REQUEST_LIMITS = { reads: 32, writes: 16 };
+
+const URL_HINT = 'a store is file:///directory or s3://bucket/prefix';
+
+/**
+ * The store at `url`: `file:///dir`, or `s3://bucket` or `s3://bucket/prefix` (endpoint, region and credentials from the
+ * environment, see S3Store). The caller closes it.
+ *
+ * @throws CairnError `usage` for a URL that is neither, `access-denied` for a directory out of reach.
+ */
+export async function openObjectStore(url: string): Promise<ObjectStore> {
+  return new RetryingStore(new LimitedStore(await openBareStore(url), REQUEST_LIMITS));
+}
+
+async function openBareStore(url: string): Promise<ObjectStore> {
+  if (url.startsWith('file:')) return DirectoryStore.open(directoryOf(url));
+  if (url.startsWith('s3:')) {
+    const { bucket, prefix } = bucketAndPrefixOf(url);
+    // The SDK takes a third of a second to load: only those who need it pay.
+    const { S3Store } = await import('./s3-store.js');
+    return S3Store.open(bucket, prefix);
+  }
+  throw new CairnError('usage', `not the URL of an object store: ${url}`, { hint: URL_HINT });
+}
+
+function directoryOf(url: string): string {
+  try {
+    const parsed = new URL(url);
+    if (/^file:\/\/\/[^?#]*$/.test(url)) return fileURLToPath(parsed).replace(/(?<=.)\/+$/, '');
+  } catch {
+    // Not a URL, or one with an encoded slash: the same answer.
+  }
+  throw new CairnError('usage', `not the URL of a directory: ${url}`, { hint: URL_HINT });
+}
+
+function bucketAndPrefixOf(url: string): { bucket: string; prefix: string } {
+  const { bucket, prefix } =
+    /^s3:\/\/(?<bucket>[A-Za-z0-9][A-Za-z0-9._-]+)\/?(?<prefix>.*?)\/?$/.exec(url)?.groups ?? {};
+  if (bucket === undefined || prefix === undefined || (prefix !== '' && !isObjectKey(prefix))) {
+    throw new CairnError('usage', `not the URL of a bucket: ${url}`, { hint: URL_HINT });
+  }
+  return { bucket, prefix };
+}

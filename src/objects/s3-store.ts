@@ -1,0 +1,326 @@
+import { addAbortSignal, Readable } from 'node:stream';
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+  type GetObjectCommandOutput,
+} from '@aws-sdk/client-s3';
+import { Upload } from '@aws-sdk/lib-storage';
+import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { CairnError } from '../core/index.js';
+import { bodyChunks, bodyStream, checkSize, GET_MAX_BYTES_DEFAULT, type BodySource } from './object-body.js';
+import { assertKeyPrefix, assertObjectKey, assertRange, isObjectKey } from './object-key.js';
+import type { GetOptions, ListOptions, ObjectStore, PutOptions, StoreCounters } from './object-store.js';
+import { nameOf, s3Error, statusOf } from './s3-errors.js';
+import { newStoreCounters } from './store-counters.js';
+
+/** A stream up to this is one request, a longer one is uploaded in parts of this: 10,000 parts are 156 GiB. */
+const PART_BYTES = 16 * 1024 * 1024;
+
+/** Parts of one stream in flight: the memory of a `putStream` is this many parts and one being filled. */
+const PARTS_IN_FLIGHT = 2;
+
+/** More than LimitedStore lets through: the SDK's own queue, which no abort empties, stays unused. */
+const SOCKETS_MAX = 128;
+
+export interface S3Timeouts {
+  connectMs: number;
+  /** A connection on which nothing moves for this long is given up. */
+  idleMs: number;
+  /** A whole request, of an object that is not a stream. */
+  requestMs: number;
+}
+
+const TIMEOUTS: S3Timeouts = { connectMs: 5_000, idleMs: 15_000, requestMs: 60_000 };
+
+/**
+ * Objects in a bucket, below a prefix, of AWS or any server that speaks its protocol: `<prefix>/<key>`.
+ *
+ * Endpoint, region and credentials come by the SDK's own chain (environment, shared configuration, instance role). Sends nothing
+ * that only AWS understands: no checksum trailers, no `Expect`, no ETag comparison; what is read is verified by its hash elsewhere.
+ * Makes one attempt and bounds nothing: see RetryingStore and LimitedStore.
+ */
+export class S3Store implements ObjectStore {
+  readonly url: string;
+  readonly counters: StoreCounters = newStoreCounters();
+  readonly #client: S3Client;
+  readonly #bucket: string;
+  readonly #keyPrefix: string;
+  readonly #timeouts: S3Timeouts;
+
+  private constructor(client: S3Client, bucket: string, prefix: string, timeouts: S3Timeouts) {
+    this.url = prefix === '' ? `s3://${bucket}` : `s3://${bucket}/${prefix}`;
+    this.#client = client;
+    this.#bucket = bucket;
+    this.#keyPrefix = prefix === '' ? '' : `${prefix}/`;
+    this.#timeouts = timeouts;
+    this.#countRequests();
+  }
+
+  /**
+   * Makes no request: whether the bucket is there shows when it is used.
+   *
+   * @param prefix without a slash at either end; empty for the whole bucket.
+   */
+  static async open(bucket: string, prefix: string, timeouts: Partial<S3Timeouts> = {}): Promise<S3Store> {
+    const allTimeouts = { ...TIMEOUTS, ...timeouts };
+    // The SDK warns, at each start, of the Node versions it is going to drop: nothing a user of this program can act on.
+    process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+    const client = new S3Client({
+      region: await configuredRegion(),
+      // Buckets are host names on AWS; another server's name seldom resolves with a bucket in front.
+      forcePathStyle: Boolean(process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL),
+      maxAttempts: 1,
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+      responseChecksumValidation: 'WHEN_REQUIRED',
+      expectContinueHeader: false,
+      requestHandler: new NodeHttpHandler({
+        connectionTimeout: allTimeouts.connectMs,
+        socketTimeout: allTimeouts.idleMs,
+        requestTimeout: allTimeouts.requestMs,
+        throwOnRequestTimeout: true,
+        httpAgent: { keepAlive: true, maxSockets: SOCKETS_MAX },
+        httpsAgent: { keepAlive: true, maxSockets: SOCKETS_MAX },
+      }),
+    });
+    return new S3Store(client, bucket, prefix, allTimeouts);
+  }
+
+  async get(key: string, options: GetOptions = {}): Promise<Buffer> {
+    assertRange(options.range);
+    const limits = { maxBytes: GET_MAX_BYTES_DEFAULT, ...options };
+    return this.#request('read', this.#name(key), options.signal, async (signal) => {
+      const source = await this.#openBody(key, limits, signal, signal);
+      const chunks: Buffer[] = [];
+      for await (const chunk of bodyChunks(source)) chunks.push(chunk);
+      return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+    });
+  }
+
+  /** A consumer that reads nothing for longer than the idle timeout loses the connection. */
+  async getStream(key: string, options: GetOptions = {}): Promise<Readable> {
+    assertRange(options.range);
+    return this.#request('read', this.#name(key), options.signal, async (signal) => {
+      const source = await this.#openBody(key, options, signal, options.signal);
+      if (options.signal !== undefined) addAbortSignal(options.signal, source.stream);
+      return bodyStream(source);
+    });
+  }
+
+  async put(key: string, body: Uint8Array, options: PutOptions = {}): Promise<'written' | 'exists'> {
+    return this.#request('write', this.#name(key), options.signal, async (abortSignal) => {
+      const condition = options.ifAbsent === true ? { IfNoneMatch: '*' } : {};
+      const command = new PutObjectCommand({
+        ...this.#object(key),
+        Body: body,
+        ContentLength: body.byteLength,
+        ...condition,
+      });
+      try {
+        await this.#client.send(command, { abortSignal });
+        return 'written';
+      } catch (error) {
+        if (options.ifAbsent === true && statusOf(error) === 412) return 'exists';
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Visible all at once when the last part is there, or not at all; replaces what was there. A writer that dies, or cannot reach the
+   * server to say that it gives up, leaves an unfinished upload: nobody sees it, but the bucket keeps it until a lifecycle rule
+   * (AbortIncompleteMultipartUpload) removes it.
+   */
+  async putStream(key: string, body: Readable, options: { signal?: AbortSignal } = {}): Promise<void> {
+    const what = this.#name(key);
+    const { signal } = options;
+    const abortController = new AbortController();
+    const abort = (): void => {
+      abortController.abort();
+    };
+    try {
+      signal?.throwIfAborted();
+      signal?.addEventListener('abort', abort, { once: true });
+      await new Upload({
+        client: this.#client,
+        params: { ...this.#object(key), Body: body },
+        partSize: PART_BYTES,
+        queueSize: PARTS_IN_FLIGHT,
+        abortController,
+      }).done();
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw body.errored ?? s3Error(error, { verb: 'write', what, bucket: this.#bucket });
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      body.destroy();
+    }
+  }
+
+  async head(
+    key: string,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<{ sizeBytes: number } | undefined> {
+    return this.#request('look up', this.#name(key), options.signal, async (abortSignal) => {
+      try {
+        const answer = await this.#client.send(new HeadObjectCommand(this.#object(key)), { abortSignal });
+        return { sizeBytes: answer.ContentLength ?? 0 };
+      } catch (error) {
+        if (statusOf(error) === 404) return undefined;
+        throw error;
+      }
+    });
+  }
+
+  async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<{ key: string; sizeBytes: number }> {
+    assertKeyPrefix(prefix);
+    const position = options.after === undefined ? {} : { StartAfter: `${this.#keyPrefix}${options.after}` };
+    let continuation: string | undefined;
+    do {
+      const command = new ListObjectsV2Command({
+        Bucket: this.#bucket,
+        Prefix: `${this.#keyPrefix}${prefix}`,
+        ...(continuation === undefined ? position : { ContinuationToken: continuation }),
+      });
+      const page = await this.#request('list', `the keys of ${this.url}`, options.signal, (abortSignal) =>
+        this.#client.send(command, { abortSignal }),
+      );
+      for (const { Key, Size } of page.Contents ?? []) {
+        const key = Key?.slice(this.#keyPrefix.length) ?? '';
+        if (isObjectKey(key)) yield { key, sizeBytes: Size ?? 0 };
+      }
+      continuation = page.IsTruncated === true ? page.NextContinuationToken : undefined;
+    } while (continuation !== undefined);
+  }
+
+  async delete(key: string, options: { signal?: AbortSignal } = {}): Promise<void> {
+    await this.#request('delete', this.#name(key), options.signal, async (abortSignal) => {
+      try {
+        await this.#client.send(new DeleteObjectCommand(this.#object(key)), { abortSignal });
+      } catch (error) {
+        if (nameOf(error) !== 'NoSuchKey') throw error;
+      }
+    });
+  }
+
+  close(): Promise<void> {
+    this.#client.destroy();
+    return Promise.resolve();
+  }
+
+  #name(key: string): string {
+    assertObjectKey(key);
+    return `${key} in ${this.url}`;
+  }
+
+  #object(key: string): { Bucket: string; Key: string } {
+    return { Bucket: this.#bucket, Key: `${this.#keyPrefix}${key}` };
+  }
+
+  /** @param signal of the request until its headers are there; @param bodySignal of its body. */
+  async #openBody(
+    key: string,
+    options: GetOptions,
+    signal: AbortSignal,
+    bodySignal: AbortSignal | undefined,
+  ): Promise<BodySource> {
+    const { range } = options;
+    const command = new GetObjectCommand({
+      ...this.#object(key),
+      ...(range === undefined ? {} : { Range: `bytes=${String(range.start)}-${String(range.end - 1)}` }),
+    });
+    const answer = await this.#client.send(command, { abortSignal: signal });
+    const stream = bodyOf(answer);
+    const what = this.#name(key);
+    const expectedBytes = answer.ContentLength ?? 0;
+    try {
+      checkSize(what, expectedBytes, options);
+    } catch (error) {
+      stream.destroy();
+      throw error;
+    }
+    return {
+      stream,
+      what,
+      expectedBytes,
+      received: (bytes) => (this.counters.bytesIn += bytes),
+      failure: (error): unknown =>
+        bodySignal?.aborted === true
+          ? bodySignal.reason
+          : s3Error(error, { verb: 'read', what, bucket: this.#bucket }),
+    };
+  }
+
+  /** Runs `operation` with the signal of its deadline and its caller, and answers for what it throws. */
+  async #request<T>(
+    verb: string,
+    what: string,
+    callerSignal: AbortSignal | undefined,
+    operation: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    callerSignal?.throwIfAborted();
+    const { requestMs } = this.#timeouts;
+    const controller = new AbortController();
+    const abort = (): void => {
+      controller.abort(callerSignal?.reason);
+    };
+    const deadline = setTimeout(() => {
+      const message = `cannot ${verb} ${what}: not done after ${String(requestMs / 1000)} s`;
+      controller.abort(new CairnError('unreachable', message));
+    }, requestMs);
+    callerSignal?.addEventListener('abort', abort, { once: true });
+    try {
+      return await operation(controller.signal);
+    } catch (error) {
+      controller.signal.throwIfAborted();
+      throw s3Error(error, { verb, what, bucket: this.#bucket });
+    } finally {
+      clearTimeout(deadline);
+      callerSignal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** Counts each HTTP request as it is sent, those that the SDK makes of an upload included. */
+  #countRequests(): void {
+    const { requests } = this.counters;
+    this.#client.middlewareStack.add(
+      (next) => (args) => {
+        const { method, query, body } = args.request as HttpRequest;
+        if (method === 'GET') requests[query?.['list-type'] === undefined ? 'get' : 'list'] += 1;
+        else if (method === 'HEAD') requests.head += 1;
+        else if (method === 'DELETE') requests.delete += 1;
+        else requests.put += 1;
+        if (body instanceof Uint8Array) this.counters.bytesOut += body.byteLength;
+        return next(args);
+      },
+      { step: 'finalizeRequest', name: 'countRequests' },
+    );
+  }
+}
+
+/** What the SDK is about to send, as far as it is counted. */
+interface HttpRequest {
+  method: string;
+  query?: Record<string, unknown>;
+  body?: unknown;
+}
+
+/** The region that the environment or the shared configuration names; servers other than AWS take any. */
+async function configuredRegion(): Promise<string> {
+  const probe = new S3Client({});
+  try {
+    return await probe.config.region();
+  } catch {
+    return 'us-east-1';
+  } finally {
+    probe.destroy();
+  }
+}
+
+function bodyOf(answer: GetObjectCommandOutput): Readable {
+  if (answer.Body instanceof Readable) return answer.Body;
+  throw new Error('the SDK gave a body that is not a Node stream');
+}
