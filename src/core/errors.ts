@@ -77,9 +77,7 @@ export function fsError(name: ErrnoName, detail?: string): FsError {
 
 /** The `code` of an error of Node's own (`ENOENT`, `ECONNREFUSED` …), or undefined. */
 export function systemCode(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string'
-    ? error.code
-    : undefined;
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }
 
 export function messageOf(error: unknown): string {
@@ -87,27 +85,22 @@ export function messageOf(error: unknown): string {
 }
 
 /**
- * The errno a program on the mount gets for any error: an `FsError`'s own; of the local disk's failures those it can do something about
- * (a full disk, a read-only one, too many open files); EIO for everything else.
+ * Failures of the local disk that a program on the mount is told as they are, because it can do something about them; `SQLITE_*` are
+ * SQLite's names for the same.
  */
+const TOLD_AS_THEY_ARE = new Map<string, number>([
+  ['ENOSPC', Errno.ENOSPC],
+  ['SQLITE_FULL', Errno.ENOSPC],
+  ['EDQUOT', Errno.EDQUOT],
+  ['EROFS', Errno.EROFS],
+  ['SQLITE_READONLY', Errno.EROFS],
+  ['EMFILE', Errno.EMFILE],
+  ['ENFILE', Errno.EMFILE],
+  ['EFBIG', Errno.EFBIG],
+]);
+
+/** The errno a program gets for any error: an `FsError`'s own, that of a full disk and the like, EIO for everything else. */
 export function errnoOf(error: unknown): number {
   if (error instanceof FsError) return error.errno;
-  switch (systemCode(error)) {
-    case 'ENOSPC':
-    // SQLite's own name for it.
-    case 'SQLITE_FULL':
-      return Errno.ENOSPC;
-    case 'EDQUOT':
-      return Errno.EDQUOT;
-    case 'EROFS':
-    case 'SQLITE_READONLY':
-      return Errno.EROFS;
-    case 'EMFILE':
-    case 'ENFILE':
-      return Errno.EMFILE;
-    case 'EFBIG':
-      return Errno.EFBIG;
-    default:
-      return Errno.EIO;
-  }
+  return TOLD_AS_THEY_ARE.get(systemCode(error) ?? '') ?? Errno.EIO;
 }

@@ -1,0 +1,71 @@
+import type { BlockId, ContentId, Extent, Ino, InodeAttributes } from '../core/index.js';
+
+export interface ManifestCounters {
+  /** Regular files, by inode. */
+  files: number;
+  directories: number;
+  /** Symbolic links, fifos, sockets and devices. */
+  others: number;
+  /** Sum of the sizes of regular files. */
+  bytes: number;
+}
+
+export interface DentryRow {
+  cookie: number;
+  name: Buffer;
+  ino: Ino;
+}
+
+/** A dentry with the inode it names. */
+export interface DentryWithInode extends DentryRow {
+  inode: InodeAttributes;
+}
+
+export interface XattrRow {
+  name: Buffer;
+  value: Buffer;
+}
+
+/**
+ * One version's tree, read-only, synchronous. Everything it returns was bounds-checked on opening or is
+ * checked on reading; a row that breaks a rule of FORMAT.md throws `CairnError('corrupt')`.
+ */
+export interface ManifestReader {
+  /** The file, for error messages and for what works on whole files. */
+  readonly path: string;
+  readonly counters: ManifestCounters;
+  /** Inode numbers and cookies below these are taken, here or in an ancestor. */
+  readonly nextIno: Ino;
+  readonly nextCookie: number;
+
+  inode(ino: Ino): InodeAttributes | undefined;
+  /** The row's `name` is the argument itself. */
+  lookup(parent: Ino, name: Buffer): DentryRow | undefined;
+
+  /** Entries of a directory with cookies above `afterCookie`, in cookie order, at most `limit`. */
+  list(parent: Ino, afterCookie: number, limit: number): DentryRow[];
+  listWithInodes(parent: Ino, afterCookie: number, limit: number): DentryWithInode[];
+
+  /** Every place an inode is named from. A directory has one; the root has none. */
+  namesOf(ino: Ino): { parent: Ino; name: Buffer }[];
+
+  /** A symbolic link's target. */
+  symlink(ino: Ino): Buffer | undefined;
+  xattrs(ino: Ino): XattrRow[];
+  xattr(ino: Ino, name: Buffer): Buffer | undefined;
+
+  /** Of a regular file; undefined for anything else. */
+  content(ino: Ino): ContentId | undefined;
+  /** The whole content, where the manifest itself holds it. */
+  embedded(ino: Ino): Buffer | undefined;
+  /** Those that overlap [offset, offset + length), in order. */
+  extents(ino: Ino, offset: number, length: number): Extent[];
+
+  /** Every inode, in order of number, for whole-tree passes (fsck, diff, restore). */
+  inodes(): IterableIterator<InodeAttributes>;
+
+  /** Every block an extent refers to, once. No other block is needed for this version. */
+  blocks(): IterableIterator<BlockId>;
+
+  close(): void;
+}
