@@ -1,0 +1,18 @@
+/**
+ * fuse: the kernel's FUSE protocol, spoken from TypeScript: mounting, and the session that answers requests.
+ *
+ * Owns the encoding of requests and replies, and the negotiation. Everything a request means is the FileSystem's business.
+ * - A session is synchronous and has a thread to itself. It never waits: what would is handed over (law 10).
+ * - A change is committed, with its reply, before it is answered (law 3); a request sent again gets the stored reply.
+ * - The nodeid is the inode number and listings need no open directory, so a new process can go on with nothing but the
+ *   descriptor: `requestResend`, then `runSession` (law 4).
+ * - Names and data given to the FileSystem are views of the request's buffer: it copies what it keeps.
+ * Never touches a mount it answers for, never reads beyond a request, keeps no open files and no state per request.
+ */
+export { RequestCounters } from './counters.js';
+export { writeErrorReply, writeReadReply, type HandOver } from './hand-over.js';
+export type { Negotiated } from './init.js';
+export { mountFuse, unmountFuse, type MountOptions } from './mount.js';
+export { mountAt, type MountEntry } from './mount-table.js';
+export { requestResend } from './resend.js';
+export { runSession, type BlockSource, type SessionOptions } from './session.js';
