@@ -1,0 +1,175 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { CairnError, systemCode, type Ino, type ManifestRoot } from '../core/index.js';
+import { UpperLayer } from './upper-layer.js';
+
+/** The version a mount stands on. */
+export interface BaseVersion {
+  workspace: string;
+  seq: number;
+  root: ManifestRoot;
+}
+
+/** A sealed layer waiting to become a version. */
+export interface SealedLayer {
+  id: number;
+  /** Publishing twice under one id makes one version. */
+  publishId: string;
+  message: string;
+  author: string;
+  sealedAtMs: number;
+}
+
+/** Layers and a manifest that open files without a name still read from, after their version was replaced. */
+export interface RetainedStack {
+  layerIds: number[];
+  root: ManifestRoot;
+  inos: Ino[];
+}
+
+export interface LayerSetState {
+  format: 1;
+  base: BaseVersion;
+  activeId: number;
+  /** Oldest first. */
+  sealed: SealedLayer[];
+  retained: RetainedStack[];
+}
+
+/**
+ * The layers of one mount, in its folder: `layers/<id>/` each, and `layers.json`, which says what the stack is. Every change of
+ * the stack is one atomic replacement of that file; a crash before it leaves a folder nobody refers to, which the next `open` removes.
+ * Owned by one daemon; others only read.
+ */
+export class LayerSet {
+  readonly dir: string;
+  #state: LayerSetState;
+
+  private constructor(dir: string, state: LayerSetState) {
+    this.dir = dir;
+    this.#state = state;
+  }
+
+  /** What the folder holds, or undefined where nothing was ever mounted. */
+  static read(dir: string): LayerSetState | undefined {
+    let text: string;
+    try {
+      text = fs.readFileSync(path.join(dir, 'layers.json'), 'utf8');
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+    try {
+      const state = JSON.parse(text) as LayerSetState;
+      if ((state as { format: number }).format !== 1) throw new Error(`format ${String(state.format)}`);
+      return state;
+    } catch (error) {
+      throw new CairnError('corrupt', `${path.join(dir, 'layers.json')} does not describe upper layers`, {
+        hint: 'nothing was changed; the layers beside it hold the edits',
+        cause: error,
+      });
+    }
+  }
+
+  /** An empty active layer on a version, in place of whatever was in the folder. */
+  static create(dir: string, base: BaseVersion, next: { ino: Ino; cookie: number }): LayerSet {
+    fs.mkdirSync(path.join(dir, 'layers'), { recursive: true, mode: 0o700 });
+    const previous = LayerSet.read(dir);
+    const activeId = (previous?.activeId ?? 0) + 1;
+    UpperLayer.create(layerDir(dir, activeId), { ...next, lastUnique: '', lastReply: Buffer.alloc(0) });
+    const set = new LayerSet(dir, { format: 1, base, activeId, sealed: [], retained: [] });
+    set.#write(set.#state);
+    set.#sweep();
+    return set;
+  }
+
+  static open(dir: string): LayerSet {
+    const state = LayerSet.read(dir);
+    if (state === undefined) throw new CairnError('not-found', `no upper layers in ${dir}`);
+    const set = new LayerSet(dir, state);
+    set.#sweep();
+    return set;
+  }
+
+  get state(): Readonly<LayerSetState> {
+    return this.#state;
+  }
+
+  layerDir(id: number): string {
+    return layerDir(this.dir, id);
+  }
+
+  /**
+   * Seals the active layer and puts an empty one above it, in time that does not depend on what the layer holds.
+   * Returns the new active layer, open for writing.
+   */
+  seal(active: UpperLayer, sealed: Omit<SealedLayer, 'id'>): UpperLayer {
+    const id = this.#state.activeId;
+    const nextId = id + 1;
+    UpperLayer.create(this.layerDir(nextId), {
+      ino: active.nextIno,
+      cookie: active.nextCookie,
+      // A request answered just before the seal may be resent after it.
+      ...active.last(),
+    });
+    this.#update({
+      activeId: nextId,
+      sealed: [...this.#state.sealed, { ...sealed, id }],
+      retained: this.#state.retained.map((stack) => ({ ...stack, layerIds: [id, ...stack.layerIds] })),
+    });
+    return UpperLayer.open(this.layerDir(nextId), true);
+  }
+
+  /** The oldest sealed layer was published as `base`; its folder goes unless a retained stack needs it. */
+  adopt(base: BaseVersion, retained: RetainedStack[]): void {
+    this.#update({ base, sealed: this.#state.sealed.slice(1), retained });
+    this.#sweep();
+  }
+
+  /** Replaces the retained stacks, when open files without a name were closed. */
+  retain(retained: RetainedStack[]): void {
+    this.#update({ retained });
+    this.#sweep();
+  }
+
+  #update(change: Partial<LayerSetState>): void {
+    const state = { ...this.#state, ...change };
+    this.#write(state);
+    this.#state = state;
+  }
+
+  #write(state: LayerSetState): void {
+    const file = path.join(this.dir, 'layers.json');
+    const temporary = `${file}.new`;
+    const fd = fs.openSync(temporary, 'w', 0o600);
+    try {
+      fs.writeSync(fd, JSON.stringify(state));
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+    fs.renameSync(temporary, file);
+    syncDirectory(this.dir);
+  }
+
+  #sweep(): void {
+    const { activeId, sealed, retained } = this.#state;
+    const needed = new Set([activeId, ...sealed.map((layer) => layer.id), ...retained.flatMap((stack) => stack.layerIds)]);
+    for (const name of fs.readdirSync(path.join(this.dir, 'layers'))) {
+      if (!needed.has(Number(name))) fs.rmSync(path.join(this.dir, 'layers', name), { recursive: true, force: true });
+    }
+  }
+}
+
+function layerDir(dir: string, id: number): string {
+  return path.join(dir, 'layers', String(id));
+}
+
+function syncDirectory(dir: string): void {
+  const fd = fs.openSync(dir, 'r');
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}

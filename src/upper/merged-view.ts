@@ -1,0 +1,252 @@
+import { isDirectory, ROOT_INO, type Extent, type Ino, type InodeAttributes } from '../core/index.js';
+import type { DentryRow, DentryWithInode, ManifestReader, XattrRow } from '../manifest/index.js';
+import { ZEROS } from './data-store.js';
+import type { LayerExtent, LayerInode, UpperLayer } from './upper-layer.js';
+
+/** Entries fetched by one query of a listing. */
+const LIST_PAGE = 256;
+
+/** Where a stretch of a file's bytes is. In order and without gaps; `block` parts are the manifest's extents, cut to size. */
+export type ContentPart =
+  | { kind: 'zeros'; offset: number; length: number }
+  | { kind: 'layer'; offset: number; length: number; layer: UpperLayer; extent: LayerExtent }
+  | { kind: 'embedded'; offset: number; length: number; bytes: Buffer }
+  | { kind: 'block'; offset: number; length: number; extent: Extent };
+
+/**
+ * One tree out of a stack: layers, the topmost first, over a manifest. Immutable but for what its topmost layer takes;
+ * replacing a sealed layer and its manifest by the manifest they were published as gives an equal view.
+ */
+export class MergedView {
+  readonly layers: readonly UpperLayer[];
+  readonly manifest: ManifestReader;
+
+  constructor(layers: readonly UpperLayer[], manifest: ManifestReader) {
+    this.layers = layers;
+    this.manifest = manifest;
+  }
+
+  /** The same without its topmost layer. */
+  below(): MergedView {
+    return new MergedView(this.layers.slice(1), this.manifest);
+  }
+
+  /** Also an inode without a name, for as long as a layer remembers it (`nlink` 0). */
+  inode(ino: Ino): InodeAttributes | undefined {
+    for (const layer of this.layers) {
+      const inode = layer.inode(ino);
+      if (inode !== undefined) return inode;
+    }
+    return this.manifest.inode(ino);
+  }
+
+  /** The entry of a name; a whiteout counts as none. */
+  lookup(parent: Ino, name: Buffer): DentryRow | undefined {
+    for (const layer of this.layers) {
+      const dentry = layer.dentry(parent, name);
+      if (dentry !== undefined) return dentry.ino === 0 ? undefined : dentry;
+    }
+    return this.manifest.lookup(parent, name);
+  }
+
+  /**
+   * Entries after a cookie, in cookie order. Cookies of a layer are above all below it, so the listings of the stack,
+   * bottom first, follow each other; an entry is left out when a layer above says anything of its name.
+   */
+  *list(parent: Ino, afterCookie: number): IterableIterator<DentryWithInode> {
+    const hiding = this.layers.filter((layer) => layer.hasDentriesIn(parent));
+    yield* this.#listManifest(parent, afterCookie, hiding);
+    for (let index = hiding.length - 1; index >= 0; index -= 1) {
+      const layer = hiding[index];
+      if (layer === undefined) continue;
+      yield* this.#listLayer(layer, parent, afterCookie, hiding.slice(0, index));
+    }
+  }
+
+  isEmptyDirectory(ino: Ino): boolean {
+    return this.list(ino, 0).next().done === true;
+  }
+
+  /** The directory a directory is in; the root's is the root. */
+  parentOf(ino: Ino): Ino | undefined {
+    if (ino === ROOT_INO) return ROOT_INO;
+    return this.namesOf(ino)[0]?.parent;
+  }
+
+  /** Every name of an inode. */
+  namesOf(ino: Ino): { parent: Ino; name: Buffer }[] {
+    const found: { parent: Ino; name: Buffer }[] = [];
+    this.layers.forEach((layer, index) => {
+      for (const entry of layer.namesOf(ino)) {
+        if (!this.#hidden(entry.parent, entry.name, index)) found.push(entry);
+      }
+    });
+    for (const entry of this.manifest.namesOf(ino)) {
+      if (!this.#hidden(entry.parent, entry.name, this.layers.length)) found.push(entry);
+    }
+    return found;
+  }
+
+  symlink(ino: Ino): Buffer | undefined {
+    for (const layer of this.layers) {
+      const target = layer.symlink(ino);
+      if (target !== undefined) return target;
+    }
+    return this.manifest.symlink(ino);
+  }
+
+  xattrs(ino: Ino): XattrRow[] {
+    const owner = this.#xattrOwner(ino);
+    return owner === undefined ? this.manifest.xattrs(ino) : owner.xattrs(ino);
+  }
+
+  xattr(ino: Ino, name: Buffer): Buffer | undefined {
+    const owner = this.#xattrOwner(ino);
+    return owner === undefined ? this.manifest.xattr(ino, name) : owner.xattr(ino, name);
+  }
+
+  /** What [offset, offset + length) of a regular file is made of; the caller keeps it within the size. */
+  content(ino: Ino, offset: number, length: number): ContentPart[] {
+    const parts: ContentPart[] = [];
+    this.#collect(0, ino, offset, offset + length, parts);
+    return parts;
+  }
+
+  /** True when a layer holds changes to the content of `ino`. */
+  contentChanged(ino: Ino): boolean {
+    return this.layers.some((layer) => layer.inode(ino)?.contentChanged === 1);
+  }
+
+  #hidden(parent: Ino, name: Buffer, belowIndex: number): boolean {
+    for (let index = 0; index < belowIndex; index += 1) {
+      if (this.layers[index]?.dentry(parent, name) !== undefined) return true;
+    }
+    return false;
+  }
+
+  *#listManifest(parent: Ino, afterCookie: number, hiding: UpperLayer[]): IterableIterator<DentryWithInode> {
+    let after = afterCookie;
+    for (;;) {
+      const page = this.manifest.listWithInodes(parent, after, LIST_PAGE);
+      for (const entry of page) {
+        after = entry.cookie;
+        if (hiding.some((layer) => layer.dentry(parent, entry.name) !== undefined)) continue;
+        const changed = this.#layerInode(entry.ino);
+        if (changed !== undefined) entry.inode = changed;
+        yield entry;
+      }
+      if (page.length < LIST_PAGE) return;
+    }
+  }
+
+  *#listLayer(
+    layer: UpperLayer,
+    parent: Ino,
+    afterCookie: number,
+    hiding: UpperLayer[],
+  ): IterableIterator<DentryWithInode> {
+    let after = afterCookie;
+    for (;;) {
+      const page = layer.list(parent, after, LIST_PAGE);
+      for (const entry of page) {
+        after = entry.cookie;
+        if (hiding.some((above) => above.dentry(parent, entry.name) !== undefined)) continue;
+        const inode = this.inode(entry.ino);
+        if (inode !== undefined) yield { ...entry, inode };
+      }
+      if (page.length < LIST_PAGE) return;
+    }
+  }
+
+  #layerInode(ino: Ino): LayerInode | undefined {
+    for (const layer of this.layers) {
+      const inode = layer.inode(ino);
+      if (inode !== undefined) return inode;
+    }
+    return undefined;
+  }
+
+  #xattrOwner(ino: Ino): UpperLayer | undefined {
+    return this.layers.find((layer) => layer.inode(ino)?.ownsXattrs === 1);
+  }
+
+  #collect(index: number, ino: Ino, from: number, to: number, parts: ContentPart[]): void {
+    if (to <= from) return;
+    const layer = this.layers[index];
+    if (layer === undefined) {
+      this.#collectManifest(ino, from, to, parts);
+      return;
+    }
+    const inode = layer.inode(ino);
+    if (inode === undefined || inode.contentChanged === 0) {
+      this.#collect(index + 1, ino, from, to, parts);
+      return;
+    }
+    let position = from;
+    for (const extent of layer.extents(ino, from, to - from)) {
+      const start = Math.max(from, extent.offset);
+      const end = Math.min(to, extent.offset + extent.length);
+      this.#collectBelow(index, inode, position, start, parts);
+      if (extent.segment === ZEROS) pushZeros(parts, start, end);
+      else parts.push({ kind: 'layer', offset: start, length: end - start, layer, extent });
+      position = end;
+    }
+    this.#collectBelow(index, inode, position, to, parts);
+  }
+
+  /** A stretch that the layer holds nothing of: below up to the limit, zeros from there. */
+  #collectBelow(index: number, inode: LayerInode, from: number, to: number, parts: ContentPart[]): void {
+    const limit = Math.min(to, Math.max(from, inode.belowLimit));
+    this.#collect(index + 1, inode.ino, from, limit, parts);
+    pushZeros(parts, limit, to);
+  }
+
+  #collectManifest(ino: Ino, from: number, to: number, parts: ContentPart[]): void {
+    const embedded = this.manifest.embedded(ino);
+    if (embedded !== undefined) {
+      const end = Math.min(to, embedded.length);
+      if (end > from) {
+        parts.push({ kind: 'embedded', offset: from, length: end - from, bytes: embedded.subarray(from, end) });
+      }
+      pushZeros(parts, Math.max(from, end), to);
+      return;
+    }
+    let position = from;
+    for (const extent of this.manifest.extents(ino, from, to - from)) {
+      const start = Math.max(from, extent.offset);
+      const end = Math.min(to, extent.offset + extent.length);
+      pushZeros(parts, position, start);
+      const blockOffset = extent.blockOffset + (start - extent.offset);
+      const cut = { offset: start, length: end - start, block: extent.block, blockOffset };
+      parts.push({ kind: 'block', offset: start, length: end - start, extent: cut });
+      position = end;
+    }
+    pushZeros(parts, position, to);
+  }
+}
+
+function pushZeros(parts: ContentPart[], from: number, to: number): void {
+  if (to <= from) return;
+  const last = parts.at(-1);
+  if (last?.kind === 'zeros') last.length += to - from;
+  else parts.push({ kind: 'zeros', offset: from, length: to - from });
+}
+
+/**
+ * True when a layer differs from what is below it in anything a version holds. Changed times of a directory alone do not count: a
+ * file made and removed again leaves them behind.
+ */
+export function layerHasChanges(layer: UpperLayer, below: MergedView): boolean {
+  if (layer.hasDentries()) return true;
+  for (const inode of layer.inodes()) {
+    if (!isDirectory(inode.mode)) {
+      // Without a name it is not part of a version; if this layer took the last one away, it has an entry that says so.
+      if (inode.nlink > 0) return true;
+      continue;
+    }
+    const before = below.inode(inode.ino);
+    if (before?.mode !== inode.mode || before.uid !== inode.uid || before.gid !== inode.gid) return true;
+    if (inode.ownsXattrs === 1) return true;
+  }
+  return false;
+}

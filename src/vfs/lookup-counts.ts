@@ -1,0 +1,86 @@
+import type { Ino } from '../core/index.js';
+
+const INITIAL_SLOTS = 1024;
+const EMPTY = 0;
+
+/**
+ * How often the kernel knows each inode (the `nlookup` of FUSE). The kernel may know as many inodes as the tree has, so this is an open-addressed
+ * table in typed arrays: 12 bytes a slot, not an object each.
+ */
+export class LookupCounts {
+  #inos = new Float64Array(INITIAL_SLOTS);
+  #counts = new Uint32Array(INITIAL_SLOTS);
+  #used = 0;
+
+  get(ino: Ino): number {
+    return this.#counts[this.#slot(ino)] ?? 0;
+  }
+
+  add(ino: Ino): void {
+    const slot = this.#slot(ino);
+    if (this.#inos[slot] === EMPTY) {
+      this.#inos[slot] = ino;
+      this.#counts[slot] = 1;
+      this.#used += 1;
+      if (this.#used * 2 > this.#inos.length) this.#resize();
+      return;
+    }
+    this.#counts[slot] = (this.#counts[slot] ?? 0) + 1;
+  }
+
+  /** Takes `count` away; what is left, never below 0: a process that took over does not know what went before. */
+  subtract(ino: Ino, count: number): number {
+    const slot = this.#slot(ino);
+    if (this.#inos[slot] === EMPTY) return 0;
+    const left = Math.max(0, (this.#counts[slot] ?? 0) - count);
+    if (left === 0) this.#remove(slot);
+    else this.#counts[slot] = left;
+    return left;
+  }
+
+  /** The slot of `ino`, or the empty one where it would go. */
+  #slot(ino: Ino): number {
+    const mask = this.#inos.length - 1;
+    let slot = home(ino, mask);
+    while (this.#inos[slot] !== EMPTY && this.#inos[slot] !== ino) slot = (slot + 1) & mask;
+    return slot;
+  }
+
+  /** Empties a slot and moves up what was pushed past it (Knuth, TAOCP 3, 6.4, algorithm R). */
+  #remove(slot: number): void {
+    const mask = this.#inos.length - 1;
+    let hole = slot;
+    let next = (hole + 1) & mask;
+    while (this.#inos[next] !== EMPTY) {
+      const ino = this.#inos[next] ?? EMPTY;
+      if (((next - home(ino, mask)) & mask) >= ((next - hole) & mask)) {
+        this.#inos[hole] = ino;
+        this.#counts[hole] = this.#counts[next] ?? 0;
+        hole = next;
+      }
+      next = (next + 1) & mask;
+    }
+    this.#inos[hole] = EMPTY;
+    this.#counts[hole] = 0;
+    this.#used -= 1;
+  }
+
+  #resize(): void {
+    const inos = this.#inos;
+    const counts = this.#counts;
+    this.#inos = new Float64Array(inos.length * 2);
+    this.#counts = new Uint32Array(inos.length * 2);
+    for (let slot = 0; slot < inos.length; slot += 1) {
+      const ino = inos[slot] ?? EMPTY;
+      if (ino === EMPTY) continue;
+      const target = this.#slot(ino);
+      this.#inos[target] = ino;
+      this.#counts[target] = counts[slot] ?? 0;
+    }
+  }
+}
+
+/** Neighbouring numbers apart: Fibonacci hashing of the low 32 bits. */
+function home(ino: Ino, mask: number): number {
+  return (Math.imul(ino | 0, 0x9e37_79b1) >>> 7) & mask;
+}

@@ -1,0 +1,741 @@
+import fs from 'node:fs';
+import {
+  FILE_MAX_BYTES,
+  fsError,
+  isDirectory,
+  isRegular,
+  ROOT_INO,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  S_IFDIR,
+  S_ISGID,
+  S_ISUID,
+  SYMLINK_MAX_BYTES,
+  XATTR_VALUE_MAX_BYTES,
+  type Clock,
+  type Ino,
+  type InodeAttributes,
+} from '../core/index.js';
+import type { DentryRow } from '../manifest/index.js';
+import { MergedView, type ContentPart, type LayerInode, type UpperLayer } from '../upper/index.js';
+import type { AttributeChanges, Caller, EntrySink, FileSystem, ReadPart, StatFs } from './file-system.js';
+import { LookupCounts } from './lookup-counts.js';
+import { checkName } from './names.js';
+
+const S_IXGRP = 0o010;
+const ANY_EXECUTE = 0o111;
+const CAPABILITY = Buffer.from('security.capability');
+const PERMISSION_BITS = 0o7777;
+
+const RENAME_NOREPLACE = 1;
+const RENAME_EXCHANGE = 2;
+
+const FALLOC_KEEP_SIZE = 0x01;
+const FALLOC_PUNCH_HOLE = 0x02;
+const FALLOC_ZERO_RANGE = 0x10;
+
+const XATTR_CREATE = 1;
+const XATTR_REPLACE = 2;
+/** What all names of an inode's xattrs may take, as listxattr(2) returns them (XATTR_LIST_MAX). */
+const XATTR_NAMES_MAX_BYTES = 64 * 1024;
+const XATTR_NAME_MAX_BYTES = 255;
+
+/** How far `seek` looks at once: the extents of a stretch are all in memory. */
+const SEEK_WINDOW_BYTES = 256 * 1024 * 1024;
+
+/** Content is copied from one layer to another in stretches of this. */
+const COPY_UP_WINDOW_BYTES = 1024 * 1024;
+
+/** An unlinked inode that the kernel still knows, with the stack below the active layer that it still reads from. */
+export interface RetainedInode {
+  ino: Ino;
+  below: MergedView;
+}
+
+export interface OverlayOptions {
+  /** The stack, the active layer first. A read-only mount has a manifest and no layer. */
+  view: MergedView;
+  readOnly: boolean;
+  /** Of the kernel's knowledge nothing is known: this process took over from another. */
+  tookOver: boolean;
+  retained: readonly RetainedInode[];
+  clock: Clock;
+  /** The folder of the upper layer, whose disk `statfs` speaks of. */
+  diskPath: string;
+}
+
+/**
+ * POSIX by inode over a merged view: resolves in the view, changes in the active layer (copy-up of an inode is one row; of
+ * content, the extents written). Holds in memory only what the kernel holds too: lookup counts, and inodes without a name.
+ */
+export class OverlayFileSystem implements FileSystem {
+  readonly readOnly: boolean;
+  #view: MergedView;
+  readonly #clock: Clock;
+  readonly #diskPath: string;
+  readonly #lookups = new LookupCounts();
+  /** Inodes below this were known to the kernel before this process took over: without a name they stay until the mount ends. */
+  readonly #lookupsKnownFrom: Ino;
+  /** Inodes without a name that the kernel may still use. */
+  readonly #unlinked = new Set<Ino>();
+  /** Those of them that need a stack older than the current one. */
+  readonly #retained = new Map<Ino, MergedView>();
+  readonly #now = { sec: 0, nsec: 0 };
+  /** Undone by `rollback`, in step with the layer's transaction. */
+  #newLookups: Ino[] = [];
+  #newUnlinked: Ino[] = [];
+  #newLinked: Ino[] = [];
+
+  constructor(options: OverlayOptions) {
+    this.#view = options.view;
+    this.readOnly = options.readOnly;
+    this.#lookupsKnownFrom = options.tookOver ? (options.view.layers[0]?.nextIno ?? 0) : 0;
+    this.#clock = options.clock;
+    this.#diskPath = options.diskPath;
+    for (const layer of options.view.layers) {
+      for (const ino of layer.unlinkedInos()) this.#unlinked.add(ino);
+    }
+    for (const { ino, below } of options.retained) this.#retained.set(ino, below);
+    if (!options.tookOver) this.#dropUnlinked();
+  }
+
+  // What the mount's owner does between requests.
+
+  get view(): MergedView {
+    return this.#view;
+  }
+
+  /** The active layer was sealed and `active` put above it. */
+  pushLayer(active: UpperLayer): void {
+    const sealed = this.#active();
+    for (const [ino, below] of this.#retained) {
+      this.#retained.set(ino, new MergedView([sealed, ...below.layers], below.manifest));
+    }
+    this.#view = new MergedView([active, ...this.#view.layers], this.#view.manifest);
+  }
+
+  /**
+   * The stack became `view`: the same active layer over one that shows the same tree. Inodes without a name go on reading from the old
+   * stack, which the caller keeps open for them (`retained`).
+   */
+  replaceBelow(view: MergedView): void {
+    const before = this.#view.below();
+    for (const ino of this.#unlinked) {
+      if (!this.#retained.has(ino)) this.#retained.set(ino, before);
+    }
+    this.#view = view;
+  }
+
+  retained(): RetainedInode[] {
+    return [...this.#retained].map(([ino, below]) => ({ ino, below }));
+  }
+
+  // Transactions.
+
+  begin(): void {
+    if (this.readOnly) throw fsError('EROFS');
+    this.#active().begin();
+  }
+
+  commit(unique: bigint, reply: Buffer): void {
+    this.#active().commit(unique.toString(), reply);
+    for (const ino of this.#newLookups) this.#lookups.add(ino);
+    for (const ino of this.#newUnlinked) this.#unlinked.add(ino);
+    for (const ino of this.#newLinked) {
+      this.#unlinked.delete(ino);
+      this.#retained.delete(ino);
+    }
+    this.#clearNew();
+  }
+
+  rollback(): void {
+    this.#clearNew();
+    if (!this.readOnly) this.#active().rollback();
+  }
+
+  storedReply(unique: bigint): Buffer | undefined {
+    if (this.readOnly) return undefined;
+    const { lastUnique, lastReply } = this.#active().last();
+    return lastUnique === unique.toString() ? lastReply : undefined;
+  }
+
+  // Reading.
+
+  lookup(parent: Ino, name: Buffer): InodeAttributes {
+    if (name.length > 255) throw fsError('ENAMETOOLONG');
+    const inode = this.inode(this.#entry(parent, name).ino);
+    this.#lookups.add(inode.ino);
+    return inode;
+  }
+
+  forget(ino: Ino, count: number): void {
+    const left = this.#lookups.subtract(ino, count);
+    if (left > 0 || ino < this.#lookupsKnownFrom || !this.#unlinked.has(ino)) return;
+    this.#unlinked.delete(ino);
+    this.#retained.delete(ino);
+    this.#dropInode(ino);
+  }
+
+  inode(ino: Ino): InodeAttributes {
+    const inode = this.#viewOf(ino).inode(ino);
+    if (inode === undefined) throw fsError('ESTALE');
+    return inode;
+  }
+
+  readlink(ino: Ino): Buffer {
+    const target = this.#viewOf(ino).symlink(ino);
+    if (target === undefined) throw fsError('EINVAL');
+    return target;
+  }
+
+  list(ino: Ino, cookie: number, sink: EntrySink): void {
+    this.#directory(ino);
+    for (const entry of this.#view.list(ino, cookie)) {
+      if (!sink(entry.cookie, entry.name, entry.ino, entry.inode)) return;
+    }
+  }
+
+  listPlus(ino: Ino, cookie: number, sink: EntrySink): void {
+    this.#directory(ino);
+    for (const entry of this.#view.list(ino, cookie)) {
+      if (!sink(entry.cookie, entry.name, entry.ino, entry.inode)) return;
+      this.#lookups.add(entry.ino);
+    }
+  }
+
+  parentOf(ino: Ino): Ino {
+    return this.#view.parentOf(ino) ?? ROOT_INO;
+  }
+
+  read(ino: Ino, offset: number, length: number): ReadPart[] {
+    const inode = this.inode(ino);
+    const end = Math.min(offset + length, inode.size);
+    if (end <= offset) return [];
+    return this.#viewOf(ino)
+      .content(ino, offset, end - offset)
+      .map((part) => readPart(ino, part));
+  }
+
+  seek(ino: Ino, offset: number, whence: 'data' | 'hole'): number {
+    const { size } = this.inode(ino);
+    if (offset >= size) throw fsError('ENXIO');
+    const view = this.#viewOf(ino);
+    for (let from = offset; from < size; from += SEEK_WINDOW_BYTES) {
+      for (const part of view.content(ino, from, Math.min(SEEK_WINDOW_BYTES, size - from))) {
+        if ((part.kind === 'zeros') === (whence === 'hole')) return part.offset;
+      }
+    }
+    if (whence === 'data') throw fsError('ENXIO');
+    return size;
+  }
+
+  getXattr(ino: Ino, name: Buffer): Buffer {
+    const value = this.#viewOf(ino).xattr(ino, name);
+    if (value === undefined) throw fsError('ENODATA');
+    return value;
+  }
+
+  listXattrs(ino: Ino): Buffer {
+    const terminator = Buffer.alloc(1);
+    const rows = this.#viewOf(ino).xattrs(ino);
+    return Buffer.concat(rows.flatMap((row) => [row.name, terminator]));
+  }
+
+  statfs(): StatFs {
+    const disk = fs.statfsSync(this.#diskPath);
+    return {
+      blockBytes: disk.bsize,
+      blocks: disk.blocks,
+      blocksFree: disk.bfree,
+      blocksAvailable: disk.bavail,
+      files: disk.files,
+      filesFree: disk.ffree,
+    };
+  }
+
+  filesToSync(ino: Ino): string[] {
+    return this.#view.layers.flatMap((layer) => layer.filesToSync(ino));
+  }
+
+  // Changes.
+
+  setAttributes(ino: Ino, changes: AttributeChanges): InodeAttributes {
+    const inode = this.#own(ino);
+    if (changes.mode !== undefined) {
+      inode.mode = (inode.mode & S_IFMT) | (changes.mode & PERMISSION_BITS);
+    }
+    if (changes.uid !== undefined) inode.uid = changes.uid;
+    if (changes.gid !== undefined) inode.gid = changes.gid;
+    if (changes.killSetId === true) clearSetId(inode);
+    if (changes.uid !== undefined || changes.gid !== undefined || changes.size !== undefined) {
+      this.#dropCapability(inode);
+    }
+    this.#touchChange(inode);
+    if (changes.size !== undefined) {
+      this.#resize(inode, changes.size);
+      inode.mtimeSec = this.#now.sec;
+      inode.mtimeNsec = this.#now.nsec;
+    }
+    if (changes.mtime !== undefined) {
+      const time = changes.mtime === 'now' ? this.#now : changes.mtime;
+      inode.mtimeSec = time.sec;
+      inode.mtimeNsec = time.nsec;
+    }
+    if (changes.ctime !== undefined) {
+      inode.ctimeSec = changes.ctime.sec;
+      inode.ctimeNsec = changes.ctime.nsec;
+    }
+    this.#active().putInode(inode);
+    return inode;
+  }
+
+  mknod(parent: Ino, name: Buffer, mode: number, rdev: number, caller: Caller): InodeAttributes {
+    const typed = (mode & S_IFMT) === 0 ? mode | S_IFREG : mode;
+    const directory = this.#newName(parent, name);
+    const inode = this.#newInode(directory, typed, caller);
+    inode.rdev = rdev;
+    this.#active().putInode(inode);
+    this.#enter(directory, name, inode.ino, 0);
+    return inode;
+  }
+
+  mkdir(parent: Ino, name: Buffer, mode: number, caller: Caller): InodeAttributes {
+    const directory = this.#newName(parent, name);
+    const inode = this.#newInode(directory, S_IFDIR | (mode & PERMISSION_BITS), caller);
+    inode.nlink = 2;
+    if ((directory.mode & S_ISGID) !== 0) inode.mode |= S_ISGID;
+    this.#active().putInode(inode);
+    this.#enter(directory, name, inode.ino, 1);
+    return inode;
+  }
+
+  symlink(parent: Ino, name: Buffer, target: Buffer, caller: Caller): InodeAttributes {
+    if (target.length > SYMLINK_MAX_BYTES) throw fsError('ENAMETOOLONG');
+    const directory = this.#newName(parent, name);
+    const inode = this.#newInode(directory, S_IFLNK | 0o777, caller);
+    inode.size = target.length;
+    this.#active().putInode(inode);
+    this.#active().setSymlink(inode.ino, target);
+    this.#enter(directory, name, inode.ino, 0);
+    return inode;
+  }
+
+  link(ino: Ino, newParent: Ino, newName: Buffer): InodeAttributes {
+    const directory = this.#newName(newParent, newName);
+    const inode = this.#own(ino);
+    if (isDirectory(inode.mode)) throw fsError('EPERM');
+    // Of a file of O_TMPFILE that gets its first name, no version holds what sealed layers have.
+    if (inode.nlink === 0 && inode.created === 0) this.#copyUp(inode);
+    inode.nlink += 1;
+    this.#touchChange(inode);
+    this.#active().putInode(inode);
+    this.#newLinked.push(ino);
+    this.#enter(directory, newName, ino, 0);
+    this.#newLookups.push(ino);
+    return inode;
+  }
+
+  tmpfile(parent: Ino, mode: number, caller: Caller): InodeAttributes {
+    const inode = this.#newInode(this.#directory(parent), S_IFREG | (mode & PERMISSION_BITS), caller);
+    inode.nlink = 0;
+    this.#newUnlinked.push(inode.ino);
+    this.#active().putInode(inode);
+    return inode;
+  }
+
+  unlink(parent: Ino, name: Buffer): void {
+    const entry = this.#entry(parent, name);
+    const inode = this.#own(entry.ino);
+    if (isDirectory(inode.mode)) throw fsError('EISDIR');
+    this.#removeName(parent, name);
+    this.#dropLink(inode);
+    this.#touchDirectory(parent, 0);
+  }
+
+  rmdir(parent: Ino, name: Buffer): void {
+    const entry = this.#entry(parent, name);
+    const inode = this.#own(entry.ino);
+    this.#checkRemovable(inode);
+    this.#removeName(parent, name);
+    this.#dropLink(inode);
+    this.#touchDirectory(parent, -1);
+  }
+
+  rename(parent: Ino, name: Buffer, newParent: Ino, newName: Buffer, flags: number): void {
+    if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) !== 0) throw fsError('EINVAL');
+    checkName(newName);
+    const source = this.#entry(parent, name);
+    const target = this.#view.lookup(newParent, newName);
+    if ((flags & RENAME_EXCHANGE) !== 0) {
+      if (target === undefined) throw fsError('ENOENT');
+      this.#exchange(parent, name, source, newParent, newName, target);
+      return;
+    }
+    if (target !== undefined && (flags & RENAME_NOREPLACE) !== 0) throw fsError('EEXIST');
+    if (target?.ino === source.ino) return;
+    this.#move(parent, name, source, newParent, newName, target);
+  }
+
+  write(
+    ino: Ino,
+    offset: number,
+    data: Buffer,
+    options: { killSetId: boolean; fromPageCache: boolean },
+  ): void {
+    const end = offset + data.length;
+    if (end > FILE_MAX_BYTES) throw fsError('EFBIG');
+    const inode = this.#ownContent(ino);
+    this.#active().writeData(inode, offset, data);
+    if (end > inode.size) inode.size = end;
+    if (options.killSetId) clearSetId(inode);
+    this.#dropCapability(inode);
+    if (!options.fromPageCache) this.#touchContent(inode);
+    this.#active().putInode(inode);
+  }
+
+  fallocate(ino: Ino, mode: number, offset: number, length: number): void {
+    const known = FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE;
+    if ((mode & ~known) !== 0) throw fsError('EOPNOTSUPP');
+    const end = offset + length;
+    if (end > FILE_MAX_BYTES) throw fsError('EFBIG');
+    const inode = this.#ownContent(ino);
+    if ((mode & (FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE)) !== 0) {
+      this.#active().zeroData(inode, offset, length);
+    }
+    if ((mode & FALLOC_KEEP_SIZE) === 0 && end > inode.size) inode.size = end;
+    this.#touchContent(inode);
+    this.#active().putInode(inode);
+  }
+
+  setXattr(ino: Ino, name: Buffer, value: Buffer, flags: number): void {
+    if (name.length > XATTR_NAME_MAX_BYTES || value.length > XATTR_VALUE_MAX_BYTES) throw fsError('ERANGE');
+    const rows = this.#viewOf(ino).xattrs(ino);
+    const exists = rows.some((row) => row.name.equals(name));
+    if ((flags & XATTR_CREATE) !== 0 && exists) throw fsError('EEXIST');
+    if ((flags & XATTR_REPLACE) !== 0 && !exists) throw fsError('ENODATA');
+    const namesBytes = rows.reduce((sum, row) => sum + row.name.length + 1, name.length + 1);
+    if (!exists && namesBytes > XATTR_NAMES_MAX_BYTES) throw fsError('ENOSPC');
+    this.#ownXattrs(ino);
+    this.#active().putXattr(ino, name, value);
+  }
+
+  removeXattr(ino: Ino, name: Buffer): void {
+    if (this.#viewOf(ino).xattr(ino, name) === undefined) throw fsError('ENODATA');
+    this.#ownXattrs(ino);
+    this.#active().deleteXattr(ino, name);
+  }
+
+  // Resolving.
+
+  #active(): UpperLayer {
+    const active = this.#view.layers[0];
+    if (active === undefined) throw fsError('EROFS');
+    return active;
+  }
+
+  /** The view an inode is read through: a retained one's is the active layer over the stack it was opened on. */
+  #viewOf(ino: Ino): MergedView {
+    if (this.#retained.size === 0) return this.#view;
+    const below = this.#retained.get(ino);
+    return below === undefined ? this.#view : new MergedView([this.#active(), ...below.layers], below.manifest);
+  }
+
+  #entry(parent: Ino, name: Buffer): DentryRow {
+    const entry = this.#view.lookup(parent, name);
+    if (entry === undefined) throw fsError('ENOENT');
+    return entry;
+  }
+
+  #directory(ino: Ino): InodeAttributes {
+    const inode = this.inode(ino);
+    if (!isDirectory(inode.mode)) throw fsError('ENOTDIR');
+    return inode;
+  }
+
+  /** The directory a new name goes into. */
+  #newName(parent: Ino, name: Buffer): InodeAttributes {
+    checkName(name);
+    const directory = this.#directory(parent);
+    if (directory.nlink === 0) throw fsError('ENOENT');
+    if (this.#view.lookup(parent, name) !== undefined) throw fsError('EEXIST');
+    return directory;
+  }
+
+  // Copy-up.
+
+  /** The inode as the active layer holds it; a first change copies its attributes up. The caller puts it. */
+  #own(ino: Ino): LayerInode {
+    const owned = this.#active().inode(ino);
+    if (owned !== undefined) return owned;
+    const below = this.inode(ino);
+    return {
+      ino,
+      mode: below.mode,
+      uid: below.uid,
+      gid: below.gid,
+      size: below.size,
+      nlink: below.nlink,
+      rdev: below.rdev,
+      mtimeSec: below.mtimeSec,
+      mtimeNsec: below.mtimeNsec,
+      ctimeSec: below.ctimeSec,
+      ctimeNsec: below.ctimeNsec,
+      btimeSec: below.btimeSec,
+      btimeNsec: below.btimeNsec,
+      created: 0,
+      contentChanged: 0,
+      belowLimit: 0,
+      ownFile: 0,
+      ownsXattrs: 0,
+    };
+  }
+
+  /** The same, for a change of the content: all of it is still below. */
+  #ownContent(ino: Ino): LayerInode {
+    const inode = this.#own(ino);
+    if (!isRegular(inode.mode)) throw fsError('EINVAL');
+    if (inode.contentChanged === 0) {
+      inode.contentChanged = 1;
+      inode.belowLimit = inode.size;
+    }
+    return inode;
+  }
+
+  #ownXattrs(ino: Ino): void {
+    const inode = this.#own(ino);
+    this.#copyUpXattrs(inode);
+    this.#touchChange(inode);
+    this.#active().putInode(inode);
+  }
+
+  #copyUpXattrs(inode: LayerInode): void {
+    if (inode.ownsXattrs === 1) return;
+    for (const row of this.#viewOf(inode.ino).xattrs(inode.ino)) {
+      this.#active().putXattr(inode.ino, row.name, row.value);
+    }
+    inode.ownsXattrs = 1;
+  }
+
+  /**
+   * Makes an inode without a name the active layer's own, with everything it holds. Refuses one that was removed, which stays removed
+   * (linkat(2)): only of that the content may be in the manifest.
+   */
+  #copyUp(inode: LayerInode): void {
+    const active = this.#active();
+    const view = this.#viewOf(inode.ino);
+    if (view.manifest.inode(inode.ino) !== undefined) throw fsError('ENOENT');
+    this.#copyUpXattrs(inode);
+    for (let from = 0; from < inode.size; from += COPY_UP_WINDOW_BYTES) {
+      for (const part of view.content(inode.ino, from, Math.min(COPY_UP_WINDOW_BYTES, inode.size - from))) {
+        if (part.kind !== 'layer' || part.layer === active) continue;
+        const bytes = Buffer.allocUnsafe(part.length);
+        part.layer.readExtent(inode.ino, part.extent, part.offset, bytes);
+        active.writeData(inode, part.offset, bytes);
+      }
+    }
+    inode.created = 1;
+    inode.contentChanged = 1;
+    inode.belowLimit = 0;
+  }
+
+  /** Under HANDLE_KILLPRIV_V2 a write, truncation or change of owner takes a program's capabilities; only programs have any. */
+  #dropCapability(inode: LayerInode): void {
+    if ((inode.mode & ANY_EXECUTE) === 0) return;
+    if (this.#viewOf(inode.ino).xattr(inode.ino, CAPABILITY) === undefined) return;
+    this.#copyUpXattrs(inode);
+    this.#active().deleteXattr(inode.ino, CAPABILITY);
+  }
+
+  #resize(inode: LayerInode, size: number): void {
+    if (!isRegular(inode.mode)) throw fsError('EINVAL');
+    if (size > FILE_MAX_BYTES) throw fsError('EFBIG');
+    if (inode.contentChanged === 0) {
+      inode.contentChanged = 1;
+      inode.belowLimit = inode.size;
+    }
+    if (size < inode.size) this.#active().truncateData(inode, size);
+    inode.size = size;
+  }
+
+  // Names.
+
+  #newInode(directory: InodeAttributes, mode: number, caller: Caller): LayerInode {
+    this.#clock.now(this.#now);
+    const { sec, nsec } = this.#now;
+    const ino = this.#active().allocateIno();
+    this.#newLookups.push(ino);
+    return {
+      ino,
+      mode,
+      uid: caller.uid,
+      gid: (directory.mode & S_ISGID) === 0 ? caller.gid : directory.gid,
+      size: 0,
+      nlink: 1,
+      rdev: 0,
+      mtimeSec: sec,
+      mtimeNsec: nsec,
+      ctimeSec: sec,
+      ctimeNsec: nsec,
+      btimeSec: sec,
+      btimeNsec: nsec,
+      created: 1,
+      contentChanged: isRegular(mode) ? 1 : 0,
+      belowLimit: 0,
+      ownFile: 0,
+      ownsXattrs: 1,
+    };
+  }
+
+  #enter(directory: InodeAttributes, name: Buffer, ino: Ino, subdirectories: number): void {
+    this.#active().putDentry(directory.ino, name, this.#active().allocateCookie(), ino);
+    this.#touchDirectory(directory.ino, subdirectories);
+  }
+
+  /** Takes a name away: by a whiteout where a layer below has it, else without a trace. */
+  #removeName(parent: Ino, name: Buffer): void {
+    const active = this.#active();
+    if (this.#view.below().lookup(parent, name) === undefined) active.deleteDentry(parent, name);
+    else active.putDentry(parent, name, active.allocateCookie(), 0);
+  }
+
+  #move(
+    parent: Ino,
+    name: Buffer,
+    source: DentryRow,
+    newParent: Ino,
+    newName: Buffer,
+    target: DentryRow | undefined,
+  ): void {
+    const moved = this.#own(source.ino);
+    const movesDirectory = isDirectory(moved.mode);
+    let replacedDirectories = 0;
+    if (target !== undefined) {
+      const replaced = this.#own(target.ino);
+      if (movesDirectory) this.#checkRemovable(replaced);
+      else if (isDirectory(replaced.mode)) throw fsError('EISDIR');
+      replacedDirectories = isDirectory(replaced.mode) ? 1 : 0;
+      this.#dropLink(replaced);
+    } else if (this.#directory(newParent).nlink === 0) {
+      throw fsError('ENOENT');
+    }
+    this.#removeName(parent, name);
+    this.#active().putDentry(newParent, newName, this.#active().allocateCookie(), source.ino);
+    this.#touchChange(moved);
+    this.#active().putInode(moved);
+    const leaving = movesDirectory ? -1 : 0;
+    const arriving = (movesDirectory ? 1 : 0) - replacedDirectories;
+    if (parent === newParent) {
+      this.#touchDirectory(parent, leaving + arriving);
+    } else {
+      this.#touchDirectory(parent, leaving);
+      this.#touchDirectory(newParent, arriving);
+    }
+  }
+
+  #exchange(
+    parent: Ino,
+    name: Buffer,
+    source: DentryRow,
+    newParent: Ino,
+    newName: Buffer,
+    target: DentryRow,
+  ): void {
+    if (source.ino === target.ino) return;
+    const active = this.#active();
+    const left = this.#own(source.ino);
+    const right = this.#own(target.ino);
+    active.putDentry(newParent, newName, active.allocateCookie(), source.ino);
+    active.putDentry(parent, name, active.allocateCookie(), target.ino);
+    this.#touchChange(left);
+    active.putInode(left);
+    this.#touchChange(right);
+    active.putInode(right);
+    const shift = (isDirectory(left.mode) ? 1 : 0) - (isDirectory(right.mode) ? 1 : 0);
+    if (parent === newParent) {
+      this.#touchDirectory(parent, 0);
+    } else {
+      this.#touchDirectory(parent, -shift);
+      this.#touchDirectory(newParent, shift);
+    }
+  }
+
+  #checkRemovable(directory: InodeAttributes): void {
+    if (!isDirectory(directory.mode)) throw fsError('ENOTDIR');
+    if (!this.#view.isEmptyDirectory(directory.ino)) throw fsError('ENOTEMPTY');
+  }
+
+  /** One name less; without any the inode stays for those who have it open. */
+  #dropLink(inode: LayerInode): void {
+    inode.nlink = isDirectory(inode.mode) ? 0 : inode.nlink - 1;
+    this.#touchChange(inode);
+    this.#active().putInode(inode);
+    if (inode.nlink === 0) this.#newUnlinked.push(inode.ino);
+  }
+
+  /** Nobody can reach the inode any more: what this layer made goes; what is below stays hidden by its row. */
+  #dropInode(ino: Ino): void {
+    const active = this.#view.layers[0];
+    const inode = active?.inode(ino);
+    if (active === undefined || inode?.nlink !== 0 || inode.created !== 1) return;
+    const { lastUnique, lastReply } = active.last();
+    active.begin();
+    active.deleteInode(inode);
+    active.commit(lastUnique, lastReply);
+  }
+
+  /** At the start of a mount the kernel knows nothing: what had no name is gone. */
+  #dropUnlinked(): void {
+    for (const ino of this.#unlinked) this.#dropInode(ino);
+    this.#unlinked.clear();
+    this.#retained.clear();
+  }
+
+  #clearNew(): void {
+    this.#newLookups.length = 0;
+    this.#newUnlinked.length = 0;
+    this.#newLinked.length = 0;
+  }
+
+  // Times.
+
+  #touchChange(inode: InodeAttributes): void {
+    this.#clock.now(this.#now);
+    inode.ctimeSec = this.#now.sec;
+    inode.ctimeNsec = this.#now.nsec;
+  }
+
+  #touchContent(inode: InodeAttributes): void {
+    this.#touchChange(inode);
+    inode.mtimeSec = this.#now.sec;
+    inode.mtimeNsec = this.#now.nsec;
+  }
+
+  #touchDirectory(ino: Ino, subdirectories: number): void {
+    const directory = this.#own(ino);
+    this.#touchContent(directory);
+    directory.nlink += subdirectories;
+    this.#active().putInode(directory);
+  }
+}
+
+function clearSetId(inode: InodeAttributes): void {
+  inode.mode &= ~S_ISUID;
+  if ((inode.mode & S_IXGRP) !== 0) inode.mode &= ~S_ISGID;
+}
+
+function readPart(ino: Ino, part: ContentPart): ReadPart {
+  switch (part.kind) {
+    case 'zeros':
+      return { kind: 'zeros', length: part.length };
+    case 'embedded':
+      return { kind: 'bytes', length: part.length, bytes: part.bytes };
+    case 'layer': {
+      const bytes = Buffer.allocUnsafe(part.length);
+      part.layer.readExtent(ino, part.extent, part.offset, bytes);
+      return { kind: 'bytes', length: part.length, bytes };
+    }
+    case 'block':
+      return { kind: 'block', length: part.length, block: part.extent.block, blockOffset: part.extent.blockOffset };
+  }
+}
