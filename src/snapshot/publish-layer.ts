@@ -1,0 +1,139 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { isDirectory, isRegular, isSymlink, type ManifestRoot } from '../core/index.js';
+import type { BlockStore } from '../blocks/index.js';
+import type { Catalog, Version } from '../catalog/index.js';
+import {
+  createManifestFrom,
+  openManifest,
+  publishManifest,
+  type ManifestBuilder,
+  type ManifestReader,
+} from '../manifest/index.js';
+import type { ObjectStore } from '../objects/index.js';
+import { MergedView, type BaseVersion, type SealedLayer, type UpperLayer } from '../upper/index.js';
+import { ChangedContent } from './changed-content.js';
+import { changedPaths } from './changed-paths.js';
+
+export interface PublishOptions {
+  /** Sealed: nothing writes to it any more. */
+  layer: UpperLayer;
+  sealed: SealedLayer;
+  base: BaseVersion;
+  catalog: Catalog;
+  objects: ObjectStore;
+  blocks: BlockStore;
+  manifestDir: string;
+  embedBelowBytes: number;
+}
+
+export interface PublishedLayer {
+  version: Version;
+  changedFiles: number;
+  newBlocks: number;
+  storedBytes: number;
+}
+
+/**
+ * Makes the next version out of a sealed layer: blocks, then the manifest, then the version's row (law 1), which moves the head by
+ * compare-and-swap (law 7). Changes nothing locally but a temporary manifest, so that after any failure, or the death of the process, it
+ * is simply called again: what is stored already is not stored twice, and a version that was published already is returned.
+ *
+ * Throws `conflict` when the head is not the base any more; `unreachable` when the store or the catalog is.
+ */
+export async function publishLayer(options: PublishOptions): Promise<PublishedLayer> {
+  const { layer, sealed, base, catalog, blocks, manifestDir } = options;
+  const already = await catalog.published(base.workspace, sealed.publishId);
+  if (already !== undefined) return { version: already, changedFiles: 0, newBlocks: 0, storedBytes: 0 };
+
+  const parentPath = path.join(manifestDir, `${base.root}.sqlite`);
+  const childPath = path.join(manifestDir, `${sealed.publishId}.building`);
+  const parent = openManifest(parentPath);
+  let child: ManifestReader | undefined;
+  try {
+    fs.rmSync(childPath, { force: true });
+    const builder = createManifestFrom(parentPath, childPath);
+    const content = new ChangedContent({
+      view: new MergedView([layer], parent),
+      parent,
+      blocks,
+      catalog,
+      embedBelowBytes: options.embedBelowBytes,
+      setContent: (ino, fileContent) => {
+        builder.setContent(ino, fileContent);
+      },
+    });
+    let changedFiles: number;
+    try {
+      changedFiles = await applyLayer(builder, layer, parent, content);
+      builder.finish();
+    } catch (error) {
+      builder.abandon();
+      throw error;
+    }
+    const manifest = await publishManifest({
+      path: childPath,
+      dir: manifestDir,
+      parentRoot: base.root,
+      blocks,
+      objects: options.objects,
+    });
+    child = openManifest(path.join(manifestDir, `${manifest.root}.sqlite`));
+    const newBlocks = [...content.newBlocks, ...manifest.newBlocks];
+    const version = await catalog.publish({
+      workspace: base.workspace,
+      parentSeq: base.seq,
+      root: manifest.root,
+      author: sealed.author,
+      message: sealed.message,
+      publishId: sealed.publishId,
+      createdAtMs: sealed.sealedAtMs,
+      files: child.counters.files,
+      bytes: child.counters.bytes,
+      blocks: newBlocks,
+      contents: content.newContents,
+      ...changedPaths(layer, parent, child),
+    });
+    const storedBytes = newBlocks.reduce((sum, block) => sum + block.storedBytes, 0);
+    return { version, changedFiles, newBlocks: newBlocks.length, storedBytes };
+  } finally {
+    child?.close();
+    parent.close();
+    fs.rmSync(childPath, { force: true });
+  }
+}
+
+/** The manifest a base version's files come from, when it was published or fetched here. */
+export function manifestPath(manifestDir: string, root: ManifestRoot): string {
+  return path.join(manifestDir, `${root}.sqlite`);
+}
+
+/** Carries a layer's rows over into the manifest. Returns how many inodes other than directories it touched. */
+async function applyLayer(
+  builder: ManifestBuilder,
+  layer: UpperLayer,
+  parent: ManifestReader,
+  content: ChangedContent,
+): Promise<number> {
+  let changedFiles = 0;
+  for (const { parent: directory, name } of layer.dentries()) builder.removeDentry(directory, name);
+  for (const inode of layer.inodes()) {
+    if (inode.nlink === 0) {
+      if (parent.inode(inode.ino) !== undefined) builder.removeInode(inode.ino);
+      continue;
+    }
+    builder.putInode(inode);
+    if (inode.created === 1 && isSymlink(inode.mode)) {
+      builder.setSymlink(inode.ino, layer.symlink(inode.ino) ?? Buffer.alloc(0));
+    }
+    if (inode.ownsXattrs === 1) builder.setXattrs(inode.ino, layer.xattrs(inode.ino));
+    if (isRegular(inode.mode) && inode.contentChanged === 1) await content.add(inode);
+    if (!isDirectory(inode.mode)) changedFiles += 1;
+  }
+  await content.finish();
+  for (const { parent: directory, cookie, name, ino } of layer.dentries()) {
+    if (ino !== 0) builder.putDentry(directory, cookie, name, ino);
+  }
+  builder.setNext(layer.nextIno, layer.nextCookie);
+  return changedFiles;
+}

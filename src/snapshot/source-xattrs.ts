@@ -1,0 +1,48 @@
+import { FsError, Errno } from '../core/index.js';
+import type { XattrRow } from '../manifest/index.js';
+import { getXattr, listXattrs } from '../posix/index.js';
+
+/**
+ * What a version keeps: what users set, what containers and capabilities need, ACLs. Not kept are labels that a machine's
+ * own policy gives (SELinux, IMA). Without privilege the kernel does not list trusted.*.
+ */
+const KEPT_PREFIXES = ['user.', 'trusted.', 'system.posix_acl_'];
+const KEPT_NAMES = new Set(['security.capability']);
+
+/** The extended attributes of a path to keep, by name, not following a symbolic link. */
+export function readXattrs(path: Buffer): XattrRow[] {
+  const names = listXattrs(path);
+  if (names.length === 0) return [];
+  const rows: XattrRow[] = [];
+  for (const name of names.sort((a, b) => Buffer.compare(a, b))) {
+    if (!isKept(name)) continue;
+    const value = getXattr(path, name);
+    if (value !== undefined) rows.push({ name, value });
+  }
+  return rows;
+}
+
+/** As `readXattrs`, for a file that may have been removed since it was seen: then none. */
+export function readXattrsIfThere(path: Buffer): XattrRow[] {
+  try {
+    return readXattrs(path);
+  } catch (error) {
+    if (error instanceof FsError && error.errno === Errno.ENOENT) return [];
+    throw error;
+  }
+}
+
+export function isKept(name: Buffer): boolean {
+  const text = name.toString('latin1');
+  return KEPT_NAMES.has(text) || KEPT_PREFIXES.some((prefix) => text.startsWith(prefix));
+}
+
+export function sameXattrs(a: readonly XattrRow[], b: readonly XattrRow[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((row, index) => {
+      const other = b[index];
+      return other !== undefined && row.name.equals(other.name) && row.value.equals(other.value);
+    })
+  );
+}
