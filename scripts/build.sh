@@ -11,5 +11,18 @@ fi
 begin=$(mktemp)
 trap 'rm -f "$begin"' EXIT
 node_modules/.bin/tsc --project .
+
+# What `cairn` runs is bundled: loading some hundred module files took most of the time of a mount. The processes and threads
+# find each other beside themselves, so all entries are in one folder. Native and lazily loaded packages stay where they are.
+rm -rf dist/cairn
+node_modules/.bin/esbuild \
+  cairn=dist/src/cli/main.js \
+  supervisor-main=dist/src/daemon/supervisor-main.js \
+  daemon-main=dist/src/daemon/daemon-main.js \
+  session-thread=dist/src/daemon/session-thread.js \
+  hash-worker=dist/src/snapshot/hash-worker.js \
+  --bundle --splitting --platform=node --target=node20 --format=esm --outdir=dist/cairn --sourcemap --sources-content=false \
+  --external:better-sqlite3 --external:zstd-napi --external:koffi --external:pino '--external:@aws-sdk/*' \
+  '--external:@smithy/*' --log-level=warning
 # What changed while the compiler ran is compiled the next time.
 touch -r "$begin" dist/.built

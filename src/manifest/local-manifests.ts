@@ -61,6 +61,13 @@ export async function findLocalIndex(dir: string, root: ManifestRoot): Promise<M
   }
 }
 
+/** Forgets a manifest, to be fetched again if somebody wants it. Whoever has it open goes on reading it. */
+export async function dropLocalManifest(dir: string, root: ManifestRoot): Promise<void> {
+  // In the order in which each is of use without the next.
+  for (const path of [okPath(dir, root), databasePath(dir, root), indexPath(dir, root)])
+    await rm(path, { force: true });
+}
+
 /** The root whose index a file name of the folder stands for. */
 export function rootOfIndexFile(name: string): ManifestRoot | undefined {
   const [root = '', ...extensions] = name.split('.');

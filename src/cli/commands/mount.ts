@@ -1,0 +1,137 @@
+import { realpath, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { CairnError, systemCode } from '../../core/index.js';
+import { defineCommand, type CommandContext } from '../command.js';
+import { reportError } from '../error-report.js';
+import { parseReference, type VersionReference } from '../reference.js';
+import { ensureHome, type Settings } from '../settings.js';
+
+async function resolveMountpoint(path: string): Promise<string> {
+  const typed = resolve(path);
+  try {
+    const mountpoint = await realpath(typed);
+    if ((await stat(mountpoint)).isDirectory()) return mountpoint;
+  } catch (error) {
+    if (systemCode(error) === 'ENOTCONN') {
+      throw new CairnError('conflict', `a dead mount is at ${typed}`, { hint: `cairn unmount ${typed}` });
+    }
+    if (systemCode(error) !== 'ENOENT') throw error;
+    throw new CairnError('not-found', `no folder ${typed} to mount on`, { hint: `mkdir -p ${typed}` });
+  }
+  throw new CairnError('usage', `${typed} is not a folder`, { hint: 'mount on an empty folder' });
+}
+
+/** The daemon finds the head itself; only a tag needs the catalog before it starts. */
+async function requestedSeq(
+  settings: Settings,
+  { workspace, version }: VersionReference,
+): Promise<number | undefined> {
+  if (version.kind === 'head') return undefined;
+  if (version.kind === 'seq') return version.seq;
+  const { openCatalog } = await import('../../catalog/index.js');
+  const catalog = await openCatalog(settings.catalog);
+  try {
+    return (await catalog.taggedVersion(workspace, version.tag)).seq;
+  } finally {
+    await catalog.close();
+  }
+}
+
+/** This process holds a foreground mount: a signal unmounts it, unless programs still use it. */
+function unmountOnSignal(home: string, mountpoint: string): void {
+  const unmount = async (): Promise<void> => {
+    const { connectMount } = await import('../../daemon/index.js');
+    const control = await connectMount(home, mountpoint);
+    try {
+      await control.unmount();
+    } finally {
+      control.close();
+    }
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      unmount().catch((error: unknown) => {
+        reportError(error, { json: false, debug: false });
+      });
+    });
+  }
+}
+
+async function printMounts({ settings, output }: CommandContext): Promise<void> {
+  const { listMounts } = await import('../../daemon/index.js');
+  const mounts = await listMounts(settings.home);
+  await output.document(mounts);
+  for (const { mountpoint, workspace, seq, alive } of mounts) {
+    const version = seq === undefined ? workspace : `${workspace}@${String(seq)}`;
+    await output.line(
+      alive ? `${version} on ${mountpoint}` : `${version} not on ${mountpoint}: edits are kept there`,
+    );
+  }
+  if (mounts.length === 0) await output.line('nothing is mounted');
+}
+
+export const mountCommand = defineCommand({
+  name: 'mount',
+  summary: 'mount a version of a workspace as a directory, or list the mounts',
+  details:
+    'Mounts a version as a directory. Edits stay local until `cairn snapshot`. Without arguments: lists the mounts.',
+  positionals: [
+    { name: 'workspace', describe: 'name, name@7 or name@tag', optional: true },
+    { name: 'dir', describe: 'where to mount it', optional: true },
+  ],
+  options: {
+    'read-only': { type: 'boolean', describe: 'allow no edits' },
+    'allow-other': { type: 'boolean', describe: 'let other users in, as permissions say' },
+    foreground: { type: 'boolean', describe: 'stay until it is unmounted' },
+    'log-level': { type: 'string', describe: 'of the log in the home folder (CAIRN_LOG_LEVEL)' },
+  },
+  examples: [
+    ['mount demo ~/demo', 'mount the newest version'],
+    ['mount demo@7 /mnt/old --read-only', 'look at an old one'],
+    ['mount demo ~/demo --cache-size 50GiB', 'keep more on disk'],
+    ['mount', 'list the mounts'],
+  ],
+  run: async ({ workspace, dir }, options, context) => {
+    const { settings, output } = context;
+    if (workspace === undefined) {
+      await printMounts(context);
+      return;
+    }
+    if (dir === undefined) {
+      throw new CairnError('usage', `no folder to mount ${workspace} on`, {
+        hint: 'cairn mount <workspace> <dir>',
+      });
+    }
+    const startMs = performance.now();
+    const reference = parseReference(workspace);
+    const mountpoint = await resolveMountpoint(dir);
+    await ensureHome(settings.home);
+    const { startMount } = await import('../../daemon/index.js');
+    const mounted = await startMount({
+      home: settings.home,
+      store: settings.store,
+      catalog: settings.catalog,
+      embedBelowBytes: settings.embedBelowBytes,
+      workspace: reference.workspace,
+      seq: await requestedSeq(settings, reference),
+      mountpoint,
+      readOnly: options['read-only'],
+      allowOther: options['allow-other'],
+      cacheBudgetBytes: settings.cacheBudgetBytes,
+      logLevel: settings.logLevel,
+      foreground: options.foreground,
+    });
+    const tookMs = performance.now() - startMs;
+    if (options.foreground) unmountOnSignal(settings.home, mountpoint);
+    await output.document({ ...mounted, tookMs });
+    const notes = [
+      ...(mounted.readOnly ? ['read-only'] : []),
+      ...(mounted.resumedEdits ? ['with the edits of the last mount here'] : []),
+    ];
+    const note = notes.length === 0 ? '' : ` (${notes.join(', ')})`;
+    const { durationText } = await import('../quantities.js');
+    await output.line(
+      `${mounted.workspace}@${String(mounted.seq)} is on ${mounted.mountpoint}${note}, in ${durationText(tookMs)}`,
+    );
+  },
+});

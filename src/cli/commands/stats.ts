@@ -1,0 +1,44 @@
+import type { MountStats } from '../../daemon/index.js';
+import { defineCommand } from '../command.js';
+import { withMount } from '../find-mount.js';
+import { countText, durationText, sizeText } from '../quantities.js';
+
+function byCount(requests: Readonly<Record<string, number>>): string {
+  const rows = Object.entries(requests).filter(([, count]) => count > 0);
+  rows.sort(([, a], [, b]) => b - a);
+  return rows.length === 0
+    ? 'none'
+    : rows.map(([name, count]) => `${name} ${count.toLocaleString('en')}`).join(', ');
+}
+
+function statsLines({ supervisor, daemon, fuse, cache, store, memory }: MountStats): string[] {
+  const lookups = cache.hits + cache.misses;
+  const hitShare = lookups === 0 ? '' : ` (${((100 * cache.hits) / lookups).toFixed(1)} % hits)`;
+  const restarts = countText(supervisor.restarts, 'restart');
+  return [
+    `processes  supervisor ${String(supervisor.pid)}, daemon ${String(daemon.pid)} for ${durationText(daemon.uptimeMs)}, ${restarts}`,
+    `requests   ${byCount(fuse.requests)}`,
+    `cache      ${sizeText(cache.bytes)} of ${sizeText(cache.budgetBytes)}, ${String(cache.hits)} hits, ${String(cache.misses)} misses${hitShare}`,
+    `store      ${store.url}: ${byCount(store.requests)}, ${countText(store.retries, 'retry', 'retries')}`,
+    `transfer   ${sizeText(store.bytesIn)} in, ${sizeText(store.bytesOut)} out`,
+    `memory     supervisor ${sizeText(memory.supervisorBytes)}, daemon ${sizeText(memory.daemonBytes)} (heap ${sizeText(memory.heapUsedBytes)})`,
+  ];
+}
+
+export const statsCommand = defineCommand({
+  name: 'stats',
+  summary: 'show what a mount has done: requests, cache, store, memory',
+  positionals: [
+    { name: 'mountpoint', describe: 'the mount, or any path in it (default: here)', optional: true },
+  ],
+  options: {},
+  examples: [
+    ['stats ~/demo', 'since its daemon started'],
+    ['stats ~/demo --json | jq .cache', 'one part, for a program'],
+  ],
+  run: async ({ mountpoint = '.' }, _options, { settings, output }) => {
+    const stats = await withMount(settings.home, mountpoint, (control) => control.stats());
+    await output.document(stats);
+    for (const line of statsLines(stats)) await output.line(line);
+  },
+});

@@ -1,0 +1,2 @@
+/** What was typed, by the names of positionals and options. */
+export type ParsedValues = Readonly<Record<string, string | boolean | undefined>>;

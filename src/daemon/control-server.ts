@@ -1,0 +1,74 @@
+import fs from 'node:fs';
+import net from 'node:net';
+import { createInterface } from 'node:readline';
+import { CairnError } from '../core/index.js';
+import {
+  CONTROL_LINE_MAX_BYTES,
+  socketAddress,
+  type ControlAnswer,
+  type ControlRequest,
+} from './control-protocol.js';
+import { errorRecord } from './error-record.js';
+import type { MountFolder } from './mount-folder.js';
+
+export type ControlHandler = (request: ControlRequest, onStep: (step: string) => void) => Promise<unknown>;
+
+/** Listens on the mount's control socket; the folder's mode keeps others out. One request at a time on a connection. */
+export async function serveControl(folder: MountFolder, handle: ControlHandler): Promise<net.Server> {
+  const folderFd = fs.openSync(folder.dir, 'r');
+  fs.rmSync(folder.socketPath, { force: true });
+  const server = net.createServer((socket) => {
+    serveConnection(socket, handle);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(socketAddress(folderFd), resolve);
+  });
+  server.once('close', () => {
+    fs.closeSync(folderFd);
+  });
+  return server;
+}
+
+function serveConnection(socket: net.Socket, handle: ControlHandler): void {
+  const send = (answer: ControlAnswer): void => {
+    if (!socket.destroyed) socket.write(`${JSON.stringify(answer)}\n`);
+  };
+  // A client that goes away is not an error of ours; what it asked for is finished.
+  socket.on('error', () => undefined);
+  let received = 0;
+  socket.on('data', (chunk: Buffer) => {
+    received += chunk.length;
+    if (received > CONTROL_LINE_MAX_BYTES) socket.destroy();
+  });
+  createInterface({ input: socket }).on('line', (line) => {
+    received = 0;
+    void answer(line, handle, send);
+  });
+}
+
+async function answer(
+  line: string,
+  handle: ControlHandler,
+  send: (answer: ControlAnswer) => void,
+): Promise<void> {
+  try {
+    const request = await parseRequest(line);
+    const result = await handle(request, (step) => {
+      send({ kind: 'step', step });
+    });
+    send({ kind: 'result', result });
+  } catch (error) {
+    send({ kind: 'error', error: errorRecord(error) });
+  }
+}
+
+async function parseRequest(line: string): Promise<ControlRequest> {
+  // Loaded with the first request: the mount should not wait for it.
+  const { controlRequestSchema } = await import('./control-schema.js');
+  try {
+    return controlRequestSchema.parse(JSON.parse(line));
+  } catch (error) {
+    throw new CairnError('usage', 'the daemon does not know this request', { cause: error });
+  }
+}

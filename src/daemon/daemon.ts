@@ -1,0 +1,280 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { openBlockStore, type BlockStore } from '../blocks/index.js';
+import { openCatalog, type Catalog, type Version } from '../catalog/index.js';
+import { CairnError, homeLayout } from '../core/index.js';
+import { fetchManifest, openManifest } from '../manifest/index.js';
+import { openObjectStore, type ObjectStore } from '../objects/index.js';
+import { layerHasChanges, LayerSet, MergedView, UpperLayer, type BaseVersion } from '../upper/index.js';
+import type { ControlRequest } from './control-protocol.js';
+import { serveControl } from './control-server.js';
+import type { Logger } from './daemon-log.js';
+import { HandedOver } from './handed-over.js';
+import type { MountedAs, MountRequest, MountStats } from './mount-control.js';
+import type { MountFolder } from './mount-folder.js';
+import { mountStatus } from './mount-status.js';
+import { SessionClient } from './session-client.js';
+import { Snapshots } from './snapshots.js';
+import { FUSE_FD } from './supervisor-protocol.js';
+
+export interface DaemonOptions {
+  folder: MountFolder;
+  request: MountRequest;
+  /** How many daemons of this mount died before this one. */
+  restarts: number;
+  supervisorPid: number;
+  log: Logger;
+  /** Called once; the process then ends with this status: 0 tells the supervisor that the mount is gone. */
+  onEnded: (status: number) => void;
+}
+
+/** The composition root of one mount: opens what it needs, starts the session thread, answers the control socket. */
+export class Daemon {
+  readonly #options: DaemonOptions;
+  readonly #objects: ObjectStore;
+  readonly #blocks: BlockStore;
+  readonly #catalog: Catalog;
+  readonly #base: BaseVersion;
+  readonly #session: SessionClient;
+  readonly #snapshots: Snapshots | undefined;
+  readonly #startedAtMs = performance.now();
+
+  private constructor(
+    options: DaemonOptions,
+    parts: {
+      session: SessionClient;
+      objects: ObjectStore;
+      blocks: BlockStore;
+      catalog: Catalog;
+      base: BaseVersion;
+    },
+  ) {
+    this.#options = options;
+    this.#objects = parts.objects;
+    this.#blocks = parts.blocks;
+    this.#catalog = parts.catalog;
+    this.#base = parts.base;
+    const { folder, request, log } = options;
+    const handedOver = new HandedOver(FUSE_FD, this.#blocks, log);
+    this.#session = parts.session;
+    this.#session.start(
+      {
+        fd: FUSE_FD,
+        dir: folder.dir,
+        manifestDir: homeLayout.manifests(request.home),
+        cacheDir: homeLayout.cache(request.home),
+        cacheBudgetBytes: request.cacheBudgetBytes,
+        readOnly: request.readOnly,
+        base: this.#base,
+        tookOver: options.restarts > 0,
+        spinUs: undefined,
+      },
+      {
+        onNegotiated: (negotiated) => {
+          log.info({ negotiated }, 'the kernel speaks');
+        },
+        onRead: (read) => {
+          void handedOver.read(read);
+        },
+        onSync: (sync) => {
+          void handedOver.sync(sync);
+        },
+        onInterrupt: (unique) => {
+          handedOver.interrupt(unique);
+        },
+        onFailure: (what, message) => {
+          log.error({ what, problem: message }, 'a request failed');
+        },
+        onEnded: (how, error) => {
+          void this.#end(how, error);
+        },
+      },
+    );
+    if (request.readOnly) return;
+    this.#snapshots = new Snapshots({
+      home: request.home,
+      dir: folder.dir,
+      mountpoint: request.mountpoint,
+      manifestDir: homeLayout.manifests(request.home),
+      embedBelowBytes: request.embedBelowBytes,
+      session: this.#session,
+      catalog: this.#catalog,
+      objects: this.#objects,
+      blocks: this.#blocks,
+      log,
+    });
+  }
+
+  /** Resolves when the mount answers. */
+  static async start(options: DaemonOptions): Promise<Omit<MountedAs, 'supervisorPid'>> {
+    const { folder, request, restarts } = options;
+    // First of all: it loads its code while this thread opens the stores.
+    const session = new SessionClient();
+    const manifests = homeLayout.manifests(request.home);
+    fs.mkdirSync(manifests, { recursive: true, mode: 0o700 });
+    const [objects, catalog] = await Promise.all([
+      openObjectStore(request.store),
+      openCatalog(request.catalog),
+    ]);
+    const blocks = await openBlockStore({
+      objects,
+      cacheDir: homeLayout.cache(request.home),
+      cacheBudgetBytes: request.cacheBudgetBytes,
+    });
+    const fetch = async (root: BaseVersion['root']): Promise<string> =>
+      await fetchManifest({ root, dir: manifests, blocks, objects });
+    const { base, resumedEdits } = await chooseBase(options, catalog, fetch);
+    const daemon = new Daemon(options, { session, objects, blocks, catalog, base });
+    await session.ready();
+    await serveControl(folder, async (control, onStep) => await daemon.#answer(control, onStep));
+    daemon.#snapshots?.resume();
+    return {
+      workspace: request.workspace,
+      seq: base.seq,
+      mountpoint: request.mountpoint,
+      readOnly: request.readOnly,
+      resumedEdits: resumedEdits && restarts === 0,
+      daemonPid: process.pid,
+    };
+  }
+
+  async #answer(control: ControlRequest, onStep: (step: string) => void): Promise<unknown> {
+    switch (control.method) {
+      case 'stats':
+        return await this.#stats();
+      case 'status':
+        return await this.#status(control.limit);
+      case 'snapshot':
+        if (this.#snapshots === undefined) {
+          throw new CairnError('unsupported', `${this.#options.request.mountpoint} is mounted read-only`, {
+            hint: 'there is nothing to snapshot; mount it without --read-only to edit',
+          });
+        }
+        return await this.#snapshots.snapshot(control.message, control.author, onStep);
+    }
+  }
+
+  async #status(limit: number): Promise<unknown> {
+    const { folder, request } = this.#options;
+    const head = await this.#catalog.version(request.workspace).catch(() => undefined);
+    return mountStatus({
+      dir: folder.dir,
+      manifestDir: homeLayout.manifests(request.home),
+      request,
+      base: this.#base,
+      headSeq: head?.seq,
+      publishProblem: this.#snapshots?.problem,
+      limit,
+    });
+  }
+
+  async #stats(): Promise<MountStats> {
+    const { request, restarts, supervisorPid } = this.#options;
+    const session = await this.#session.blockCounters();
+    const { counters, url } = this.#objects;
+    return {
+      supervisor: { pid: supervisorPid, restarts },
+      daemon: { pid: process.pid, uptimeMs: Math.round(performance.now() - this.#startedAtMs) },
+      fuse: { requests: this.#session.counters.byName() },
+      cache: {
+        hits: session.hits + this.#blocks.counters.hits,
+        misses: this.#blocks.counters.misses,
+        bytes: await this.#blocks.cachedBytes(),
+        budgetBytes: request.cacheBudgetBytes,
+      },
+      store: {
+        url,
+        requests: counters.requests,
+        retries: counters.retries,
+        bytesIn: counters.bytesIn,
+        bytesOut: counters.bytesOut,
+      },
+      memory: {
+        supervisorBytes: residentBytes(supervisorPid),
+        daemonBytes: process.memoryUsage.rss(),
+        heapUsedBytes: process.memoryUsage().heapUsed,
+      },
+    };
+  }
+
+  async #end(how: 'unmounted' | 'aborted' | 'crashed', error: unknown): Promise<void> {
+    const { folder, request, log, onEnded } = this.#options;
+    if (how === 'crashed') {
+      log.fatal({ error }, 'the session thread died');
+      onEnded(1);
+      return;
+    }
+    log.info({ how }, 'the mount ended');
+    this.#snapshots?.close();
+    await this.#snapshots?.idle();
+    await this.#blocks.close();
+    await this.#objects.close();
+    await this.#catalog.close();
+    if (request.readOnly || !hasEdits(folder.dir, homeLayout.manifests(request.home))) folder.remove();
+    onEnded(0);
+  }
+}
+
+/**
+ * What the mount stands on. Edits of an earlier mount at this place are resumed, on the version they were made on; without any the version
+ * that was asked for is taken.
+ */
+async function chooseBase(
+  options: DaemonOptions,
+  catalog: Catalog,
+  fetch: (root: BaseVersion['root']) => Promise<string>,
+): Promise<{ base: BaseVersion; resumedEdits: boolean }> {
+  const { folder, request, restarts } = options;
+  const kept = request.readOnly ? undefined : LayerSet.read(folder.dir);
+  if (kept !== undefined) {
+    await fetch(kept.base.root);
+    for (const stack of kept.retained) await fetch(stack.root);
+    if (restarts > 0) return { base: kept.base, resumedEdits: true };
+    if (hasEdits(folder.dir, homeLayout.manifests(request.home))) {
+      if (request.seq !== undefined && request.seq !== kept.base.seq) {
+        const where = `${request.workspace}@${String(kept.base.seq)}`;
+        throw new CairnError('conflict', `${request.mountpoint} has unpublished edits of ${where}`, {
+          hint: `mount ${where} there and snapshot it, or choose another mountpoint`,
+        });
+      }
+      return { base: kept.base, resumedEdits: true };
+    }
+  }
+  const takenOver = request.readOnly && restarts > 0 ? folder.base() : undefined;
+  if (takenOver !== undefined) return { base: takenOver, resumedEdits: false };
+  const version: Version = await catalog.version(request.workspace, request.seq);
+  const base = { workspace: version.workspace, seq: version.seq, root: version.root };
+  const manifest = openManifest(await fetch(base.root));
+  try {
+    if (request.readOnly) folder.writeBase(base);
+    else LayerSet.create(folder.dir, base, { ino: manifest.nextIno, cookie: manifest.nextCookie });
+  } finally {
+    manifest.close();
+  }
+  return { base, resumedEdits: false };
+}
+
+/** Whether the layers in the folder hold anything that is not published. The base's manifest must be there. */
+function hasEdits(dir: string, manifests: string): boolean {
+  const state = LayerSet.read(dir);
+  if (state === undefined) return false;
+  if (state.sealed.length > 0) return true;
+  const layer = UpperLayer.open(path.join(dir, 'layers', String(state.activeId)), false);
+  const manifest = openManifest(path.join(manifests, `${state.base.root}.sqlite`));
+  try {
+    return layerHasChanges(layer, new MergedView([], manifest));
+  } finally {
+    manifest.close();
+    layer.close();
+  }
+}
+
+/** VmRSS of a process (proc_pid_status(5)), 0 when it is gone. */
+function residentBytes(pid: number): number {
+  try {
+    const line = /^VmRSS:\s+(\d+) kB$/m.exec(fs.readFileSync(`/proc/${String(pid)}/status`, 'utf8'));
+    return Number(line?.[1] ?? 0) * 1024;
+  } catch {
+    return 0;
+  }
+}

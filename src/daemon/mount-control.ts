@@ -1,0 +1,99 @@
+import type { Ino, ManifestRoot } from '../core/index.js';
+
+/** What `cairn mount` asks for. Paths are absolute. */
+export interface MountRequest {
+  home: string;
+  store: string;
+  catalog: string;
+  embedBelowBytes: number;
+  workspace: string;
+  /** Undefined: the head. */
+  seq: number | undefined;
+  mountpoint: string;
+  readOnly: boolean;
+  allowOther: boolean;
+  cacheBudgetBytes: number;
+  logLevel: string;
+  /** Stay attached: the caller's process is the supervisor until the mount ends. */
+  foreground: boolean;
+}
+
+export interface MountedAs {
+  workspace: string;
+  seq: number;
+  mountpoint: string;
+  readOnly: boolean;
+  /** Edits that were kept from an earlier mount at this place. */
+  resumedEdits: boolean;
+  supervisorPid: number;
+  daemonPid: number;
+}
+
+/** One path that differs from the mounted version. */
+export interface StatusEntry {
+  kind: 'added' | 'modified' | 'removed' | 'renamed' | 'metadata';
+  /** Raw bytes as latin1. */
+  path: string;
+  /** Where a renamed entry was. */
+  from?: string;
+  ino: Ino;
+}
+
+export interface MountStatus {
+  workspace: string;
+  seq: number;
+  root: ManifestRoot;
+  headSeq: number | undefined;
+  mountpoint: string;
+  readOnly: boolean;
+  entries: StatusEntry[];
+  /** Cut off at the limit asked for. */
+  truncated: boolean;
+  /** Sealed layers that wait to be published. */
+  sealedLayers: number;
+  /** Why publishing does not get on, when it does not. */
+  publishProblem: string | undefined;
+  upperBytes: number;
+}
+
+export interface SnapshotResult {
+  /** False when nothing had changed: then `seq` is the version that is mounted. */
+  created: boolean;
+  seq: number;
+  root: ManifestRoot;
+  changedFiles: number;
+  newBlocks: number;
+  storedBytes: number;
+  sealMs: number;
+  totalMs: number;
+}
+
+export interface MountStats {
+  supervisor: { pid: number; restarts: number };
+  daemon: { pid: number; uptimeMs: number };
+  /** `requests` by opcode name, since this daemon started. */
+  fuse: { requests: Record<string, number> };
+  cache: { hits: number; misses: number; bytes: number; budgetBytes: number };
+  store: {
+    url: string;
+    requests: Record<'get' | 'put' | 'head' | 'list' | 'delete', number>;
+    retries: number;
+    bytesIn: number;
+    bytesOut: number;
+  };
+  /** Resident set sizes, in bytes. */
+  memory: { supervisorBytes: number; daemonBytes: number; heapUsedBytes: number };
+}
+
+/** A mount's control socket, as commands use it. Every call throws `CairnError('unreachable')` when the daemon is gone for good. */
+export interface MountControl {
+  status(limit: number): Promise<MountStatus>;
+  stats(): Promise<MountStats>;
+  snapshot(
+    options: { message: string; author: string },
+    onProgress: (step: string) => void,
+  ): Promise<SnapshotResult>;
+  /** Resolves when the mountpoint is free. `conflict` when programs still use it. */
+  unmount(): Promise<void>;
+  close(): void;
+}

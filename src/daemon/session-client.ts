@@ -1,0 +1,144 @@
+import fs from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import type { BlockCounters } from '../blocks/index.js';
+import { RequestCounters, type Negotiated } from '../fuse/index.js';
+import { createEventFd, signalEventFd } from '../posix/index.js';
+import type { BaseVersion, SealedLayer } from '../upper/index.js';
+import type { FromSession, SessionStart, ToSession } from './session-protocol.js';
+
+/** What the session thread wants done for it. */
+export interface SessionEvents {
+  onNegotiated(negotiated: Negotiated): void;
+  onRead(request: Extract<FromSession, { kind: 'read' }>): void;
+  onSync(request: Extract<FromSession, { kind: 'sync' }>): void;
+  onInterrupt(unique: bigint): void;
+  onFailure(what: string, message: string): void;
+  /** The mount is gone, or the thread is. */
+  onEnded(how: 'unmounted' | 'aborted' | 'crashed', error: unknown): void;
+}
+
+type Answer = Extract<FromSession, { kind: 'sealed' | 'adopted' | 'counters' }>;
+
+/**
+ * The main thread's side of the session thread: starts it, asks one thing of it at a time. The thread loads its code from the moment this is
+ * made, beside the main thread, and begins with `start`.
+ */
+export class SessionClient {
+  readonly counters: RequestCounters;
+  readonly #worker: Worker;
+  readonly #wakeFd: number;
+  #events: SessionEvents | undefined;
+  readonly #ready: Promise<void>;
+  #becomeReady: () => void = () => undefined;
+  #waiting: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | undefined;
+  #queue: Promise<unknown> = Promise.resolve();
+  #ended = false;
+
+  constructor() {
+    this.counters = new RequestCounters();
+    this.#wakeFd = createEventFd();
+    this.#ready = new Promise((resolve) => {
+      this.#becomeReady = resolve;
+    });
+    this.#worker = new Worker(new URL('./session-thread.js', import.meta.url));
+    this.#worker.on('message', (message: FromSession) => {
+      this.#receive(message);
+    });
+    this.#worker.on('error', (error) => {
+      this.#end('crashed', error);
+    });
+    this.#worker.on('exit', () => {
+      this.#end('crashed', new Error('the session thread stopped'));
+      fs.closeSync(this.#wakeFd);
+    });
+  }
+
+  start(start: Omit<SessionStart, 'requestCounters' | 'wakeFd'>, events: SessionEvents): void {
+    this.#events = events;
+    const message: SessionStart = {
+      ...start,
+      requestCounters: this.counters.shared,
+      wakeFd: this.#wakeFd,
+    };
+    this.#worker.postMessage(message);
+  }
+
+  /** Resolves when the thread answers requests. */
+  async ready(): Promise<void> {
+    await this.#ready;
+  }
+
+  async seal(sealed: Omit<SealedLayer, 'id'>): Promise<SealedLayer> {
+    const answer = await this.#ask({ kind: 'seal', sealed });
+    if (answer.kind !== 'sealed') throw new Error('the session answered something else');
+    return answer.layer;
+  }
+
+  async adopt(layerId: number, base: BaseVersion): Promise<void> {
+    await this.#ask({ kind: 'adopt', layerId, base });
+  }
+
+  async blockCounters(): Promise<BlockCounters> {
+    const answer = await this.#ask({ kind: 'counters' });
+    return answer.kind === 'counters' ? answer.blocks : { hits: 0, misses: 0 };
+  }
+
+  /** One question at a time: answers carry no number. */
+  #ask(message: ToSession): Promise<Answer> {
+    const answer = this.#queue.then(
+      () =>
+        new Promise<Answer>((resolve, reject) => {
+          if (this.#ended) {
+            reject(new Error('the mount has ended'));
+            return;
+          }
+          this.#waiting = { resolve, reject };
+          this.#worker.postMessage(message);
+          signalEventFd(this.#wakeFd);
+        }),
+    );
+    this.#queue = answer.catch(() => undefined);
+    return answer;
+  }
+
+  #receive(message: FromSession): void {
+    switch (message.kind) {
+      case 'ready':
+        this.#becomeReady();
+        break;
+      case 'negotiated':
+        this.#events?.onNegotiated(message.negotiated);
+        break;
+      case 'read':
+        this.#events?.onRead(message);
+        break;
+      case 'sync':
+        this.#events?.onSync(message);
+        break;
+      case 'interrupt':
+        this.#events?.onInterrupt(message.unique);
+        break;
+      case 'failure':
+        this.#events?.onFailure(message.what, message.message);
+        break;
+      case 'ended':
+        this.#end(message.how, undefined);
+        break;
+      case 'refused':
+        this.#waiting?.reject(new Error(message.message));
+        break;
+      case 'sealed':
+      case 'adopted':
+      case 'counters':
+        this.#waiting?.resolve(message);
+        break;
+    }
+  }
+
+  #end(how: 'unmounted' | 'aborted' | 'crashed', error: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#waiting?.reject(new Error('the mount has ended'));
+    this.#events?.onEnded(how, error);
+  }
+}

@@ -1,0 +1,45 @@
+import type { BlockCounters } from '../blocks/index.js';
+import type { Ino } from '../core/index.js';
+import type { Negotiated } from '../fuse/index.js';
+import type { BaseVersion, SealedLayer } from '../upper/index.js';
+import type { ReadPart } from '../vfs/index.js';
+
+/** What the session thread is started with. */
+export interface SessionStart {
+  fd: number;
+  /** The mount's folder. */
+  dir: string;
+  manifestDir: string;
+  cacheDir: string;
+  cacheBudgetBytes: number;
+  readOnly: boolean;
+  base: BaseVersion;
+  /** The kernel already speaks with us: another process answered before this one. */
+  tookOver: boolean;
+  requestCounters: SharedArrayBuffer;
+  wakeFd: number;
+  spinUs: number | undefined;
+}
+
+/** From the main thread. Sent with the eventfd signalled; handled between two requests. */
+export type ToSession =
+  | { kind: 'seal'; sealed: Omit<SealedLayer, 'id'> }
+  /** The oldest sealed layer was published as `base`, whose manifest is in the manifest folder. Asked twice, done once. */
+  | { kind: 'adopt'; layerId: number; base: BaseVersion }
+  | { kind: 'counters' };
+
+/** To the main thread. */
+export type FromSession =
+  | { kind: 'ready' }
+  | { kind: 'negotiated'; negotiated: Negotiated }
+  | { kind: 'read'; unique: bigint; ino: Ino; parts: readonly ReadPart[]; size: number }
+  | { kind: 'sync'; unique: bigint; files: readonly string[] }
+  | { kind: 'interrupt'; unique: bigint }
+  | { kind: 'sealed'; layer: SealedLayer }
+  | { kind: 'adopted' }
+  | { kind: 'counters'; blocks: BlockCounters }
+  /** Doing what the last `seal` or `adopt` asked for failed; nothing changed. */
+  | { kind: 'refused'; message: string }
+  /** A request was answered EIO, or its reply was not taken. */
+  | { kind: 'failure'; what: string; message: string }
+  | { kind: 'ended'; how: 'unmounted' | 'aborted' };

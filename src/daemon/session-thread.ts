@@ -1,0 +1,216 @@
+import { once } from 'node:events';
+import path from 'node:path';
+import { parentPort, receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
+import { openCachedBlockReader } from '../blocks/index.js';
+import { messageOf, systemClock } from '../core/index.js';
+import { requestResend, RequestCounters, runSession, type HandOver } from '../fuse/index.js';
+import { openManifest, type ManifestReader } from '../manifest/index.js';
+import { createEventDrain } from '../posix/index.js';
+import { LayerSet, MergedView, UpperLayer, type BaseVersion, type RetainedStack } from '../upper/index.js';
+import { OverlayFileSystem, type RetainedInode } from '../vfs/index.js';
+import type { FromSession, SessionStart, ToSession } from './session-protocol.js';
+
+/**
+ * The session thread: every request of one mount, and all that changes its stack of layers. It is blocked in the kernel or busy, never in
+ * its event loop: messages are read when the eventfd wakes it.
+ */
+class SessionThread {
+  readonly #start: SessionStart;
+  readonly #port: MessagePort;
+  readonly #layers: LayerSet | undefined;
+  readonly #fileSystem: OverlayFileSystem;
+  readonly #manifests = new Map<string, ManifestReader>();
+  readonly #openLayers = new Map<number, UpperLayer>();
+
+  constructor(start: SessionStart, port: MessagePort) {
+    this.#start = start;
+    this.#port = port;
+    this.#layers = start.readOnly ? undefined : LayerSet.open(start.dir);
+    this.#fileSystem = new OverlayFileSystem({
+      view: this.#openView(),
+      readOnly: start.readOnly,
+      tookOver: start.tookOver,
+      retained: this.#openRetained(),
+      clock: systemClock,
+      diskPath: start.readOnly ? start.manifestDir : start.dir,
+    });
+    // A mount that starts afresh has no open files: stacks kept for those of an earlier one go.
+    if (!start.tookOver && this.#layers?.state.retained.length !== 0) this.#layers?.retain([]);
+  }
+
+  async run(): Promise<void> {
+    const start = this.#start;
+    const blocks = await openCachedBlockReader(start.cacheDir, start.cacheBudgetBytes);
+    const drainWakes = createEventDrain(start.wakeFd);
+    if (start.tookOver) requestResend(start.fd);
+    this.#send({ kind: 'ready' });
+    const how = runSession({
+      fd: start.fd,
+      fileSystem: this.#fileSystem,
+      blocks,
+      handOver: this.#handOver(),
+      counters: new RequestCounters(start.requestCounters),
+      writeback: true,
+      wakeFd: start.wakeFd,
+      onWake: () => {
+        drainWakes();
+        for (
+          let next = receiveMessageOnPort(this.#port);
+          next !== undefined;
+          next = receiveMessageOnPort(this.#port)
+        ) {
+          const message = next.message as ToSession;
+          if (message.kind === 'counters') this.#send({ kind: 'counters', blocks: blocks.counters });
+          else this.#obey(message);
+        }
+      },
+      onNegotiated: (negotiated) => {
+        this.#send({ kind: 'negotiated', negotiated });
+      },
+      onFailure: (what, error) => {
+        this.#send({ kind: 'failure', what, message: messageOf(error) });
+      },
+      ...(start.spinUs === undefined ? {} : { spinUs: start.spinUs }),
+    });
+    blocks.close();
+    for (const layer of this.#openLayers.values()) layer.close();
+    for (const manifest of this.#manifests.values()) manifest.close();
+    this.#send({ kind: 'ended', how });
+    this.#port.close();
+  }
+
+  #handOver(): HandOver {
+    return {
+      read: ({ unique, ino, parts, size }) => {
+        this.#send({ kind: 'read', unique, ino, parts, size });
+      },
+      sync: (unique, files) => {
+        this.#send({ kind: 'sync', unique, files });
+      },
+      interrupt: (unique) => {
+        this.#send({ kind: 'interrupt', unique });
+      },
+    };
+  }
+
+  #send(message: FromSession): void {
+    this.#port.postMessage(message);
+  }
+
+  #obey(message: Exclude<ToSession, { kind: 'counters' }>): void {
+    try {
+      if (message.kind === 'seal') this.#seal(message.sealed);
+      else this.#adopt(message.layerId, message.base);
+    } catch (error) {
+      this.#send({ kind: 'refused', message: messageOf(error) });
+    }
+  }
+
+  #seal(sealed: Parameters<LayerSet['seal']>[1]): void {
+    const layers = this.#writableLayers();
+    const active = this.#fileSystem.view.layers[0];
+    if (active === undefined) throw new Error('a writable mount has an active layer');
+    const next = layers.seal(active, sealed);
+    this.#openLayers.set(layers.state.activeId, next);
+    this.#fileSystem.pushLayer(next);
+    const layer = layers.state.sealed.at(-1);
+    if (layer !== undefined) this.#send({ kind: 'sealed', layer });
+  }
+
+  #adopt(layerIdToDrop: number, base: BaseVersion): void {
+    const layers = this.#writableLayers();
+    const current = this.#fileSystem.view;
+    const lowest = current.layers.at(-1);
+    if (lowest !== undefined && layerId(lowest) === layerIdToDrop) {
+      this.#fileSystem.replaceBelow(new MergedView(current.layers.slice(0, -1), this.#manifest(base)));
+    }
+    const retained = this.#fileSystem.retained();
+    layers.adopt(base, this.#stacks(retained));
+    this.#keepOnly(retained);
+    this.#send({ kind: 'adopted' });
+  }
+
+  #writableLayers(): LayerSet {
+    if (this.#layers === undefined) throw new Error('a read-only mount has no layers');
+    return this.#layers;
+  }
+
+  #openView(): MergedView {
+    if (this.#layers === undefined) return new MergedView([], this.#manifest(this.#start.base));
+    const { activeId, sealed, base } = this.#layers.state;
+    const below = sealed.map((layer) => this.#layer(layer.id, false)).reverse();
+    return new MergedView([this.#layer(activeId, true), ...below], this.#manifest(base));
+  }
+
+  #openRetained(): RetainedInode[] {
+    if (this.#layers === undefined || !this.#start.tookOver) return [];
+    return this.#layers.state.retained.flatMap((stack) => {
+      const layers = stack.layerIds.map((id) => this.#layer(id, false));
+      const below = new MergedView(layers, this.#manifest(stack));
+      return stack.inos.map((ino) => ({ ino, below }));
+    });
+  }
+
+  /** What the layer set keeps for inodes without a name: one entry for all that share a stack. */
+  #stacks(retained: readonly RetainedInode[]): RetainedStack[] {
+    const stacks = new Map<MergedView, RetainedStack>();
+    for (const { ino, below } of retained) {
+      const stack = stacks.get(below);
+      if (stack !== undefined) stack.inos.push(ino);
+      else
+        stacks.set(below, {
+          layerIds: below.layers.map(layerId),
+          root: this.#rootOf(below.manifest),
+          inos: [ino],
+        });
+    }
+    return [...stacks.values()];
+  }
+
+  #rootOf(manifest: ManifestReader): RetainedStack['root'] {
+    for (const [root, reader] of this.#manifests)
+      if (reader === manifest) return root as RetainedStack['root'];
+    throw new Error('a manifest of the stack is open');
+  }
+
+  /** Closes what neither the stack nor a retained inode reads from any more. */
+  #keepOnly(retained: readonly RetainedInode[]): void {
+    const views = [this.#fileSystem.view, ...retained.map((inode) => inode.below)];
+    const layers = new Set(views.flatMap((view) => view.layers));
+    const manifests = new Set(views.map((view) => view.manifest));
+    for (const [id, layer] of this.#openLayers) {
+      if (layers.has(layer)) continue;
+      layer.close();
+      this.#openLayers.delete(id);
+    }
+    for (const [root, manifest] of this.#manifests) {
+      if (manifests.has(manifest)) continue;
+      manifest.close();
+      this.#manifests.delete(root);
+    }
+  }
+
+  #layer(id: number, writable: boolean): UpperLayer {
+    const open = this.#openLayers.get(id);
+    if (open !== undefined) return open;
+    const layer = UpperLayer.open(this.#writableLayers().layerDir(id), writable);
+    this.#openLayers.set(id, layer);
+    return layer;
+  }
+
+  #manifest(version: { root: BaseVersion['root'] }): ManifestReader {
+    const open = this.#manifests.get(version.root);
+    if (open !== undefined) return open;
+    const manifest = openManifest(path.join(this.#start.manifestDir, `${version.root}.sqlite`));
+    this.#manifests.set(version.root, manifest);
+    return manifest;
+  }
+}
+
+function layerId(layer: UpperLayer): number {
+  return Number(path.basename(layer.dir));
+}
+
+if (parentPort === null) throw new Error('this file is started as a thread');
+const [start] = (await once(parentPort, 'message')) as [SessionStart];
+await new SessionThread(start, parentPort).run();

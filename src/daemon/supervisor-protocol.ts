@@ -1,0 +1,22 @@
+import type { ErrorCode } from '../core/index.js';
+import type { MountedAs } from './mount-control.js';
+
+/** The descriptor of the mounted /dev/fuse in the daemon: inherited, so that it survives the daemon. */
+export const FUSE_FD = 3;
+
+/** Environment variables from the supervisor to the daemon. */
+export const FOLDER_VARIABLE = 'CAIRN_MOUNT_FOLDER';
+export const RESTARTS_VARIABLE = 'CAIRN_DAEMON_RESTARTS';
+/** The supervisor's pid, for `stats`. */
+export const SUPERVISOR_VARIABLE = 'CAIRN_SUPERVISOR_PID';
+
+/** An error on its way to another process. */
+export interface ErrorRecord {
+  code: ErrorCode;
+  message: string;
+  hint: string | undefined;
+}
+
+/** From the daemon to the supervisor, and from the supervisor to `cairn mount`, as JSON over the IPC channel. */
+export type StartReport =
+  { kind: 'mounted'; as: Omit<MountedAs, 'supervisorPid'> } | { kind: 'failed'; error: ErrorRecord };
