@@ -22,7 +22,7 @@ node_modules/.bin/esbuild \
   session-thread=dist/src/daemon/session-thread.js \
   hash-worker=dist/src/snapshot/hash-worker.js \
   --bundle --splitting --platform=node --target=node20 --format=esm --outdir=dist/cairn --sourcemap --sources-content=false \
-  --external:better-sqlite3 --external:zstd-napi --external:koffi --external:pino '--external:@aws-sdk/*' \
+  --external:better-sqlite3 --external:zstd-napi --external:koffi --external:pino --external:cli-progress '--external:@aws-sdk/*' \
   '--external:@smithy/*' --log-level=warning
 # What changed while the compiler ran is compiled the next time.
 touch -r "$begin" dist/.built

@@ -11,7 +11,13 @@
  * Never deletes an object; never knows which file a block is part of.
  */
 export { decodeBlock, encodeBlock } from './block-codec.js';
-export type { BlockCounters, BlockStore, CachedBlockReader, EncodedBlock, StoredBlock } from './block-store.js';
+export type {
+  BlockCounters,
+  BlockStore,
+  CachedBlockReader,
+  EncodedBlock,
+  StoredBlock,
+} from './block-store.js';
 export { blockKey, openBlockStore } from './caching-block-store.js';
 export { ChunkListHasher, chunkListContentId } from './chunk-list.js';
 export { CHUNK_MAX_BYTES, CHUNK_MIN_BYTES, CHUNK_NORMAL_BYTES, nextChunkLength } from './chunker.js';

@@ -10,3 +10,4 @@
  */
 export type * from './catalog.js';
 export { openCatalog } from './open-catalog.js';
+export { checkWorkspaceName } from './workspace-name.js';

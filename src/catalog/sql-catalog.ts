@@ -14,9 +14,9 @@ import { fileRowsOf, newestFileRow, rowsBegunBetween, rowsEndedBetween } from '.
 import { insertVersion } from './publish.js';
 import { chunksOf } from './row-chunks.js';
 import type { CatalogSchema } from './schema.js';
+import { checkWorkspaceName } from './workspace-name.js';
 
 const PAGE_DEFAULT_ROWS = 1000;
-const WORKSPACE_NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 
 /** The catalog on any database Kysely speaks to. Owns the connection. */
 export class SqlCatalog implements Catalog {
@@ -29,11 +29,7 @@ export class SqlCatalog implements Catalog {
   }
 
   async ensureWorkspace(name: string): Promise<Workspace> {
-    if (!WORKSPACE_NAME.test(name)) {
-      throw new CairnError('usage', `"${name}" cannot name a workspace`, {
-        hint: 'up to 63 of a-z, 0-9, ".", "_" and "-", a letter or digit first',
-      });
-    }
+    checkWorkspaceName(name);
     const found = await this.#findWorkspace(name);
     if (found !== undefined) return found;
     await this.#db.transaction().execute((transaction) =>

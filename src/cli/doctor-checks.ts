@@ -54,7 +54,7 @@ async function checkNativeModules(): Promise<Finding> {
 function checkKernel(): Finding {
   const version = release();
   if (process.platform !== 'linux') return fail(`${process.platform} ${version}`, 'mounting needs Linux');
-  if (!atLeast(version, [5, 4])) return fail(version, 'mounting needs Linux 5.4 or newer');
+  if (!atLeast(version, [6, 2])) return fail(version, 'mounting needs Linux 6.2 or newer');
   if (atLeast(version, [6, 9])) return ok(`${version}, requests survive the death of a daemon (FUSE_RESEND)`);
   return warn(version, 'from Linux 6.9 on, requests in flight survive the death of a daemon');
 }

@@ -3,7 +3,12 @@ import { mkdir } from 'node:fs/promises';
 import { homedir, hostname, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { CACHE_BUDGET_DEFAULT_BYTES, CairnError, EMBED_BELOW_DEFAULT_BYTES, homeLayout } from '../core/index.js';
+import {
+  CACHE_BUDGET_DEFAULT_BYTES,
+  CairnError,
+  EMBED_BELOW_DEFAULT_BYTES,
+  homeLayout,
+} from '../core/index.js';
 import type { ConfigFile } from './config-file.js';
 import type { ParsedValues } from './parsed-values.js';
 import { parseSize } from './size-setting.js';

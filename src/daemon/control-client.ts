@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import fs from 'node:fs';
 import net from 'node:net';
 import { createInterface } from 'node:readline';
@@ -12,6 +11,9 @@ import type { MountFolder } from './mount-folder.js';
 /** How long a daemon may take to come back after it died: its supervisor starts it at once. */
 const RECONNECT_MS = 15_000;
 const RECONNECT_STEP_MS = 50;
+
+/** How long a daemon may take to end after its mount: it finishes a snapshot that is under way. */
+const UNMOUNT_MS = 60_000;
 
 /** Talks to the daemon of one mount. Every request has a connection of its own, so a restarted daemon is found again. */
 export class ControlClient implements MountControl {
@@ -43,10 +45,27 @@ export class ControlClient implements MountControl {
     const socket = await this.#connect().catch(() => undefined);
     // The daemon closes its socket when it has put everything in order, which is when the folder is free again. That may be before
     // the unmount below has returned.
-    const closed = socket === undefined ? undefined : once(socket, 'close');
+    const closed = new Promise<void>((resolve) => {
+      if (socket === undefined) resolve();
+      else socket.once('close', resolve);
+    });
+    // A daemon that dies while it unmounts is gone as well.
+    socket?.on('error', () => undefined);
     socket?.resume();
     await unmountFuse(this.#mountpoint);
-    await closed;
+    await Promise.race([closed, this.#heldElsewhere()]);
+  }
+
+  /** The name is gone here, but a mount lives as long as any mount namespace (a container's, say) shows it. */
+  async #heldElsewhere(): Promise<never> {
+    await new Promise((resolve) => setTimeout(resolve, UNMOUNT_MS).unref());
+    throw new CairnError(
+      'conflict',
+      `${this.#mountpoint} is unmounted, but its daemon still serves it elsewhere`,
+      {
+        hint: 'another mount namespace holds it; it ends with the last program there',
+      },
+    );
   }
 
   close(): void {

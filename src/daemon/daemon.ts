@@ -134,6 +134,7 @@ export class Daemon {
       mountpoint: request.mountpoint,
       readOnly: request.readOnly,
       resumedEdits: resumedEdits && restarts === 0,
+      behindHead: !request.readOnly && (await isBehindHead(catalog, base)),
       daemonPid: process.pid,
     };
   }
@@ -252,6 +253,12 @@ async function chooseBase(
     manifest.close();
   }
   return { base, resumedEdits: false };
+}
+
+/** False when the catalog cannot say: the mount does not depend on it. */
+async function isBehindHead(catalog: Catalog, base: BaseVersion): Promise<boolean> {
+  const head = await catalog.workspace(base.workspace).catch(() => undefined);
+  return head !== undefined && head.headSeq !== base.seq;
 }
 
 /** Whether the layers in the folder hold anything that is not published. The base's manifest must be there. */

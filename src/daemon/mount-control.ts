@@ -25,6 +25,8 @@ export interface MountedAs {
   readOnly: boolean;
   /** Edits that were kept from an earlier mount at this place. */
   resumedEdits: boolean;
+  /** A writable mount of a version that is not the head: edits can be made, but not published on it (law 7). */
+  behindHead: boolean;
   supervisorPid: number;
   daemonPid: number;
 }

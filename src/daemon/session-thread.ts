@@ -125,7 +125,7 @@ class SessionThread {
       this.#fileSystem.replaceBelow(new MergedView(current.layers.slice(0, -1), this.#manifest(base)));
     }
     const retained = this.#fileSystem.retained();
-    layers.adopt(base, this.#stacks(retained));
+    if (layers.state.sealed[0]?.id === layerIdToDrop) layers.adopt(base, this.#stacks(retained));
     this.#keepOnly(retained);
     this.#send({ kind: 'adopted' });
   }

@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import path from 'node:path';
 import type { BlockStore } from '../blocks/index.js';
 import type { Catalog } from '../catalog/index.js';
-import { CairnError, messageOf } from '../core/index.js';
+import { CairnError, Errno, errnoOf, messageOf } from '../core/index.js';
 import { dropLocalManifest, fetchManifest, openManifest } from '../manifest/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import { syncfs } from '../posix/index.js';
@@ -198,11 +198,21 @@ export class Snapshots {
   }
 }
 
-/** What programs have written is in the kernel's page cache until it is written back. */
+/**
+ * What programs have written is in the kernel's page cache until it is written back. The first syncfs also reports a failure of long ago that
+ * nobody was told of yet (errseq_t of the kernel): what counts is whether everything can be written now.
+ */
 async function flush(mountpoint: string): Promise<void> {
   const root = await open(mountpoint, 'r');
   try {
-    await syncfs(root.fd);
+    await syncfs(root.fd).catch(async () => {
+      await syncfs(root.fd);
+    });
+  } catch (error) {
+    const code = errnoOf(error) === Errno.ENOSPC ? 'no-space' : 'failed';
+    throw new CairnError(code, `what was written on ${mountpoint} cannot be kept on the local disk`, {
+      cause: error,
+    });
   } finally {
     await root.close();
   }

@@ -136,9 +136,18 @@ export class Supervisor {
         await this.#startDaemon();
         return;
       } catch (error) {
-        fs.appendFileSync(this.#folder.logPath, `${JSON.stringify({ supervisor: messageOf(error) })}\n`);
+        this.#note(messageOf(error));
         this.#daemon?.kill('SIGKILL');
       }
+    }
+  }
+
+  /** Into the log, where there is space for it. */
+  #note(text: string): void {
+    try {
+      fs.appendFileSync(this.#folder.logPath, `${JSON.stringify({ supervisor: text })}\n`);
+    } catch {
+      // The mount matters more.
     }
   }
 

@@ -140,8 +140,9 @@ export class ChangedContent {
     const before = this.#parentChunks(inode.ino);
     const hasher = new ChunkListHasher();
     const extents: Extent[] = [];
-    for (let offset = 0; offset < inode.size; ) {
-      const { length, block } = this.#unchanged(inode, before.get(offset)) ?? (await this.#cut(inode, offset));
+    for (let offset = 0; offset < inode.size;) {
+      const { length, block } =
+        this.#unchanged(inode, before.get(offset)) ?? (await this.#cut(inode, offset));
       hasher.add(length, block ?? zeroBlockId(length));
       if (block !== undefined) extents.push({ offset, length, block, blockOffset: 0 });
       offset += length;

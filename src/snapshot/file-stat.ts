@@ -17,7 +17,7 @@ const NANOSECONDS = 1_000_000_000n;
  * The kernel stamps changes with a clock that ticks every few milliseconds: two changes within a tick leave one ctime. What
  * is read of a file sooner than this after its ctime could change again without a sign of it.
  */
-export const CTIME_TICK_MS = 20;
+const CTIME_TICK_MS = 20;
 
 export function fileStat(stats: BigIntStats): FileStat {
   const mode = Number(stats.mode);

@@ -26,7 +26,7 @@ export interface OpenBatch {
 }
 
 /** A large file open in a thread of the pool. */
-export interface OpenCut {
+interface OpenCut {
   /** The next window; undefined, at the first call, when the file is gone. One call at a time, none after `end`. */
   next(): Promise<CutWindow | undefined>;
   /** Not needed after `end`, and allowed. */

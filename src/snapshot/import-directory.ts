@@ -5,7 +5,7 @@ import { join, sep } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { BlockStore } from '../blocks/index.js';
-import type { Catalog, Version } from '../catalog/index.js';
+import { checkWorkspaceName, type Catalog, type Version } from '../catalog/index.js';
 import {
   CairnError,
   isDirectory,
@@ -99,9 +99,9 @@ export async function importDirectory(options: ImportOptions): Promise<ImportRes
   if (embedBelowBytes > WHOLE_HASH_MAX_BYTES) {
     throw new CairnError('usage', `files can be embedded up to ${String(WHOLE_HASH_MAX_BYTES)} bytes`);
   }
+  checkWorkspaceName(workspace);
   const source = await checkedSource(options);
-  const { headSeq } = await catalog.ensureWorkspace(workspace);
-  const head = headSeq === 0 ? undefined : await catalog.version(workspace, headSeq);
+  const head = await headOf(catalog, workspace);
   await mkdir(manifestDir, { recursive: true });
   await removeLeftovers(manifestDir);
 
@@ -153,9 +153,10 @@ export async function importDirectory(options: ImportOptions): Promise<ImportRes
     try {
       signal?.throwIfAborted();
       const newBlocks = [...writer.newBlocks, ...manifest.newBlocks];
+      await catalog.ensureWorkspace(workspace);
       const version = await catalog.publish({
         workspace,
-        parentSeq: headSeq,
+        parentSeq: head?.seq ?? 0,
         root: manifest.root,
         author: options.author,
         message: options.message,
@@ -567,5 +568,16 @@ function linkTarget(path: Buffer): Buffer {
     return readlinkSync(path, { encoding: 'buffer' });
   } catch (error) {
     throw unreadable(path, error);
+  }
+}
+
+/** The newest version of a workspace; undefined where there is none yet. */
+async function headOf(catalog: Catalog, workspace: string): Promise<Version | undefined> {
+  try {
+    const { headSeq } = await catalog.workspace(workspace);
+    return headSeq === 0 ? undefined : await catalog.version(workspace, headSeq);
+  } catch (error) {
+    if (error instanceof CairnError && error.code === 'not-found') return undefined;
+    throw error;
   }
 }

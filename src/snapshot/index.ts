@@ -1,4 +1,14 @@
-/** snapshot: versions made from a directory or a sealed layer, and given back as files. */
+/**
+ * snapshot: versions made from a directory or from a mount's sealed layer, and given back as files.
+ *
+ * Owns the hash pool and how files of a live file system are read so that bytes and attributes belong together.
+ *
+ * Invariants: blocks are stored before the manifest, the manifest before the version's row (law 1), which follows the head it was
+ * made from or is not written (law 7). Content the store has is not stored again. Memory in flight is bounded, whatever the size of a
+ * file. What fails or is killed leaves blocks that nothing refers to, and nothing else.
+ *
+ * Never deletes an object, never changes a directory it imports or a layer it publishes, never writes over what is there.
+ */
 export {
   importDirectory,
   type ImportOptions,

@@ -32,7 +32,7 @@ export function readXattrsIfThere(path: Buffer): XattrRow[] {
   }
 }
 
-export function isKept(name: Buffer): boolean {
+function isKept(name: Buffer): boolean {
   const text = name.toString('latin1');
   return KEPT_NAMES.has(text) || KEPT_PREFIXES.some((prefix) => text.startsWith(prefix));
 }

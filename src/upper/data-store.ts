@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
-import type { Ino } from '../core/index.js';
+import { fsError, type Ino } from '../core/index.js';
 
 /** `segment` of an extent whose bytes are in the inode's own sparse file, at the same offset as in the file itself. */
 export const OWN_FILE = -1;
@@ -11,6 +11,11 @@ export const ZEROS = -2;
 /** Small files share log segments of this size; a segment without live bytes is deleted. */
 const SEGMENT_BYTES = 64 * 1024 * 1024;
 const OPEN_FILES_MAX = 128;
+
+/** Left to the metadata when data fills the disk: without it a full disk could not even be emptied, for a removal is a commit too. */
+const RESERVED_BYTES = 8 * 1024 * 1024;
+/** How much is written between two looks at the free space. */
+const SPACE_CHECK_BYTES = 1024 * 1024;
 
 /**
  * The data of one layer: append-only log segments `log-<n>`, where new small files stand together (a file of its own for each
@@ -32,6 +37,7 @@ export class DataStore {
   #pendingRelease: { segment: number; bytes: number }[] = [];
   #pendingTruncate: { ino: Ino; size: number }[] = [];
   #pendingRemove: Ino[] = [];
+  #writtenSinceCheck = SPACE_CHECK_BYTES;
 
   /** `liveBytes`: by segment, as the extents of the layer add up. */
   constructor(dir: string, writable: boolean, liveBytes: Iterable<[number, number]>) {
@@ -56,7 +62,7 @@ export class DataStore {
     if (writable) for (const segment of segments) this.#deleteIfDead(segment);
   }
 
-  /** Appends to the log. ENOSPC and the like are thrown as Node's own errors. */
+  /** Appends to the log. Throws ENOSPC when the disk has only the reserve left; what else the disk says are Node's own errors. */
   append(data: Buffer): { segment: number; position: number } {
     if (this.#segmentEnd > 0 && this.#segmentEnd + data.length > SEGMENT_BYTES) {
       const full = this.#segment;
@@ -190,7 +196,15 @@ export class DataStore {
     return fd;
   }
 
+  #checkSpace(): void {
+    const disk = fs.statfsSync(this.#dir);
+    if (disk.bavail * disk.bsize < RESERVED_BYTES) throw fsError('ENOSPC');
+    this.#writtenSinceCheck = 0;
+  }
+
   #writeAll(fd: number, data: Buffer, position: number): void {
+    this.#writtenSinceCheck += data.length;
+    if (this.#writtenSinceCheck >= SPACE_CHECK_BYTES) this.#checkSpace();
     let done = 0;
     while (done < data.length) {
       done += fs.writeSync(fd, data, done, data.length - done, position + done);

@@ -154,9 +154,14 @@ export class LayerSet {
 
   #sweep(): void {
     const { activeId, sealed, retained } = this.#state;
-    const needed = new Set([activeId, ...sealed.map((layer) => layer.id), ...retained.flatMap((stack) => stack.layerIds)]);
+    const needed = new Set([
+      activeId,
+      ...sealed.map((layer) => layer.id),
+      ...retained.flatMap((stack) => stack.layerIds),
+    ]);
     for (const name of fs.readdirSync(path.join(this.dir, 'layers'))) {
-      if (!needed.has(Number(name))) fs.rmSync(path.join(this.dir, 'layers', name), { recursive: true, force: true });
+      if (!needed.has(Number(name)))
+        fs.rmSync(path.join(this.dir, 'layers', name), { recursive: true, force: true });
     }
   }
 }

@@ -206,7 +206,12 @@ export class MergedView {
     if (embedded !== undefined) {
       const end = Math.min(to, embedded.length);
       if (end > from) {
-        parts.push({ kind: 'embedded', offset: from, length: end - from, bytes: embedded.subarray(from, end) });
+        parts.push({
+          kind: 'embedded',
+          offset: from,
+          length: end - from,
+          bytes: embedded.subarray(from, end),
+        });
       }
       pushZeros(parts, Math.max(from, end), to);
       return;

@@ -88,7 +88,9 @@ export class UpperLayer {
     this.dir = dir;
     this.#db = db;
     this.#statements = prepareStatements(db);
-    const live = db.prepare('SELECT segment, SUM(length) FROM extent WHERE segment >= 0 GROUP BY segment').raw();
+    const live = db
+      .prepare('SELECT segment, SUM(length) FROM extent WHERE segment >= 0 GROUP BY segment')
+      .raw();
     this.#data = new DataStore(dir, writable, live.all() as [number, number][]);
     const state = this.#statements.state.get();
     if (state === undefined) throw new CairnError('corrupt', `upper layer ${dir} has no state`);
@@ -97,14 +99,22 @@ export class UpperLayer {
   }
 
   /** Makes an empty layer; inode numbers and cookies below the given ones are taken. */
-  static create(dir: string, next: { ino: Ino; cookie: number; lastUnique: string; lastReply: Buffer }): void {
+  static create(
+    dir: string,
+    next: { ino: Ino; cookie: number; lastUnique: string; lastReply: Buffer },
+  ): void {
     fs.rmSync(dir, { recursive: true, force: true });
     fs.mkdirSync(dir, { recursive: true, mode: 0o700 });
     const db = new Database(path.join(dir, 'upper.sqlite'));
     db.pragma('page_size = 4096');
     db.pragma('synchronous = OFF');
     db.exec(`BEGIN; ${SCHEMA} COMMIT;`);
-    db.prepare('INSERT INTO state VALUES (1, ?, ?, ?, ?)').run(next.ino, next.cookie, next.lastUnique, next.lastReply);
+    db.prepare('INSERT INTO state VALUES (1, ?, ?, ?, ?)').run(
+      next.ino,
+      next.cookie,
+      next.lastUnique,
+      next.lastReply,
+    );
     db.pragma('journal_mode = WAL');
     db.close();
     // What is committed later counts on this file and its name being there after power loss.
@@ -129,7 +139,9 @@ export class UpperLayer {
     } catch (error) {
       db?.close();
       if (error instanceof CairnError) throw error;
-      throw new CairnError('corrupt', `upper layer ${dir} cannot be opened: ${String(error)}`, { cause: error });
+      throw new CairnError('corrupt', `upper layer ${dir} cannot be opened: ${String(error)}`, {
+        cause: error,
+      });
     }
   }
 
@@ -307,7 +319,9 @@ export class UpperLayer {
   /** What fdatasync must cover for an inode's data and all metadata to survive power loss. */
   filesToSync(ino: Ino): string[] {
     const segments = this.#statements.segmentsOf.all(ino).map((row) => row.segment);
-    const files = segments.filter((segment) => segment !== ZEROS).map((segment) => this.#data.pathOf(ino, segment));
+    const files = segments
+      .filter((segment) => segment !== ZEROS)
+      .map((segment) => this.#data.pathOf(ino, segment));
     if (files.length > 0) files.push(segments.includes(OWN_FILE) ? path.join(this.dir, 'data') : this.dir);
     files.push(path.join(this.dir, 'upper.sqlite-wal'));
     return files;
@@ -371,7 +385,13 @@ export class UpperLayer {
     if (cutTo <= cutFrom) return;
     this.#data.release(extent.segment, cutTo - cutFrom);
     if (cutFrom > extent.offset) {
-      this.#statements.putExtent.run(ino, extent.offset, cutFrom - extent.offset, extent.segment, extent.position);
+      this.#statements.putExtent.run(
+        ino,
+        extent.offset,
+        cutFrom - extent.offset,
+        extent.segment,
+        extent.position,
+      );
     } else {
       this.#statements.deleteExtent.run(ino, extent.offset);
     }
@@ -399,7 +419,9 @@ interface StateRow {
 }
 
 function prepareStatements(db: Database.Database) {
-  const names = 'mode uid gid size nlink rdev mtimeSec mtimeNsec ctimeSec ctimeNsec btimeSec btimeNsec'.split(' ');
+  const names = 'mode uid gid size nlink rdev mtimeSec mtimeNsec ctimeSec ctimeNsec btimeSec btimeNsec'.split(
+    ' ',
+  );
   const flags = 'created contentChanged belowLimit ownFile ownsXattrs'.split(' ');
   const values = ['ino', ...names, ...flags].map((name) => `@${name}`).join(', ');
   return {
@@ -417,14 +439,20 @@ function prepareStatements(db: Database.Database) {
     unlinked: db.prepare<[], { ino: Ino }>('SELECT ino FROM inode WHERE nlink = 0'),
     putInode: db.prepare<[LayerInode]>(`INSERT OR REPLACE INTO inode VALUES (${values})`),
     deleteInode: db.prepare<[Ino]>('DELETE FROM inode WHERE ino = ?'),
-    dentry: db.prepare<[Ino, Buffer], DentryRow>('SELECT name, cookie, ino FROM dentry WHERE parent = ? AND name = ?'),
-    dentries: db.prepare<[], LayerDentry>('SELECT parent, name, cookie, ino FROM dentry ORDER BY parent, name'),
+    dentry: db.prepare<[Ino, Buffer], DentryRow>(
+      'SELECT name, cookie, ino FROM dentry WHERE parent = ? AND name = ?',
+    ),
+    dentries: db.prepare<[], LayerDentry>(
+      'SELECT parent, name, cookie, ino FROM dentry ORDER BY parent, name',
+    ),
     anyDentryAtAll: db.prepare<[], { one: number }>('SELECT 1 AS one FROM dentry LIMIT 1'),
     anyDentry: db.prepare<[Ino], { one: number }>('SELECT 1 AS one FROM dentry WHERE parent = ? LIMIT 1'),
     list: db.prepare<[Ino, number, number], DentryRow>(
       'SELECT name, cookie, ino FROM dentry WHERE parent = ? AND cookie > ? AND ino > 0 ORDER BY cookie LIMIT ?',
     ),
-    namesOf: db.prepare<[Ino], { parent: Ino; name: Buffer }>('SELECT parent, name FROM dentry WHERE ino = ? AND ino > 0'),
+    namesOf: db.prepare<[Ino], { parent: Ino; name: Buffer }>(
+      'SELECT parent, name FROM dentry WHERE ino = ? AND ino > 0',
+    ),
     putDentry: db.prepare<[Ino, Buffer, number, Ino]>(
       'INSERT OR REPLACE INTO dentry (parent, name, cookie, ino) VALUES (?, ?, ?, ?)',
     ),
@@ -443,7 +471,9 @@ function prepareStatements(db: Database.Database) {
        WHERE ino = ? AND offset < ? AND offset >= coalesce((SELECT max(offset) FROM extent WHERE ino = ? AND offset <= ?), 0)
          AND offset + length > ? ORDER BY offset`,
     ),
-    putExtent: db.prepare<[Ino, number, number, number, number]>('INSERT OR REPLACE INTO extent VALUES (?, ?, ?, ?, ?)'),
+    putExtent: db.prepare<[Ino, number, number, number, number]>(
+      'INSERT OR REPLACE INTO extent VALUES (?, ?, ?, ?, ?)',
+    ),
     deleteExtent: db.prepare<[Ino, number]>('DELETE FROM extent WHERE ino = ? AND offset = ?'),
     segmentsOf: db.prepare<[Ino], { segment: number }>('SELECT DISTINCT segment FROM extent WHERE ino = ?'),
   };

@@ -100,7 +100,12 @@ export interface FileSystem {
    * changes; all of `data` is taken, the bytes are copied. `killSetId`: FUSE_WRITE_KILL_SUIDGID. `fromPageCache`: FUSE_WRITE_CACHE, the
    * kernel writes back pages and keeps the times itself (it sends them by SETATTR), so they are left alone.
    */
-  write(ino: Ino, offset: number, data: Buffer, options: { killSetId: boolean; fromPageCache: boolean }): void;
+  write(
+    ino: Ino,
+    offset: number,
+    data: Buffer,
+    options: { killSetId: boolean; fromPageCache: boolean },
+  ): void;
   /** changes; `mode` of fallocate(2) */
   fallocate(ino: Ino, mode: number, offset: number, length: number): void;
   /** changes; `flags` of setxattr(2): XATTR_CREATE 1, XATTR_REPLACE 2 */

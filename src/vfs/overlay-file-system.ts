@@ -438,7 +438,9 @@ export class OverlayFileSystem implements FileSystem {
   #viewOf(ino: Ino): MergedView {
     if (this.#retained.size === 0) return this.#view;
     const below = this.#retained.get(ino);
-    return below === undefined ? this.#view : new MergedView([this.#active(), ...below.layers], below.manifest);
+    return below === undefined
+      ? this.#view
+      : new MergedView([this.#active(), ...below.layers], below.manifest);
   }
 
   #entry(parent: Ino, name: Buffer): DentryRow {
@@ -736,6 +738,11 @@ function readPart(ino: Ino, part: ContentPart): ReadPart {
       return { kind: 'bytes', length: part.length, bytes };
     }
     case 'block':
-      return { kind: 'block', length: part.length, block: part.extent.block, blockOffset: part.extent.blockOffset };
+      return {
+        kind: 'block',
+        length: part.length,
+        block: part.extent.block,
+        blockOffset: part.extent.blockOffset,
+      };
   }
 }

@@ -22,6 +22,9 @@ import { scratchStores, type Stores } from './stores.js';
 
 const MIB = 1024 * 1024;
 
+// Whole trees are written, imported and compared: what that takes says nothing of whether it is right.
+t.setTimeout(0);
+
 async function pathsOf(stores: Stores, seq: number): Promise<string[]> {
   const reader = await stores.open(await stores.catalog.version('demo', seq));
   try {

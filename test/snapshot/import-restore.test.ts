@@ -23,6 +23,9 @@ import { keysOf, scratchStores, type Stores } from './stores.js';
 
 const MIB = 1024 * 1024;
 
+// Whole trees are written, imported and compared: what that takes says nothing of whether it is right.
+t.setTimeout(0);
+
 async function withManifest<Result>(
   stores: Stores,
   version: Version,

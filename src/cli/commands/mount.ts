@@ -127,6 +127,7 @@ export const mountCommand = defineCommand({
     const notes = [
       ...(mounted.readOnly ? ['read-only'] : []),
       ...(mounted.resumedEdits ? ['with the edits of the last mount here'] : []),
+      ...(mounted.behindHead ? ['not the newest version: edits here cannot be snapshotted'] : []),
     ];
     const note = notes.length === 0 ? '' : ` (${notes.join(', ')})`;
     const { durationText } = await import('../quantities.js');
