@@ -49,7 +49,7 @@ export default {
       comment:
         'tests and scripts enter a folder of src by its index.ts; a test may look inside the folder it mirrors',
       severity: 'error',
-      from: { path: '^(?:test|scripts)/([^/]+)' },
+      from: { path: '^(?:test|scripts)/([^/]+)', pathNot: '^test/integration/' },
       to: { path: '^src/', pathNot: ['^src/[^/]+/index\\.ts$', '^src/$1/'] },
     },
     {

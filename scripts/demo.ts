@@ -292,7 +292,9 @@ class Demo {
   async #unmount(mountpoint: string): Promise<void> {
     const environment = { ...process.env, CAIRN_HOME: this.#home };
     const note = setTimeout(() => {
-      print(dim(`  (waiting for the daemon of ${mountpoint}: another mount namespace may still have the mount)`));
+      print(
+        dim(`  (waiting for the daemon of ${mountpoint}: another mount namespace may still have the mount)`),
+      );
     }, UNMOUNT_NOTE_MS);
     try {
       for (let attempt = 0; attempt < UNMOUNT_ATTEMPTS; attempt++) {

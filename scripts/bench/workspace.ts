@@ -7,11 +7,12 @@
  * The folder is, unless given, `workspace` in $CAIRN_BENCH_DIR, or else in `cairn-bench` below the system's folder for
  * temporary files. Packages' own install scripts are not run.
  */
-import { lstat, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
 import prettyBytes from 'pretty-bytes';
+import { countTree } from './measure/tree-counts.js';
 
 const FILES_WANTED = 100_000;
 
@@ -50,34 +51,6 @@ const MANIFEST = `${JSON.stringify(
   undefined,
   2,
 )}\n`;
-
-interface TreeCounts {
-  files: number;
-  directories: number;
-  symlinks: number;
-  size_bytes: number;
-}
-
-/** Counts what is below `root`, itself not included. A hard-linked file counts once per name. */
-async function countTree(root: string): Promise<TreeCounts> {
-  const counts: TreeCounts = { files: 0, directories: 0, symlinks: 0, size_bytes: 0 };
-  const pending = [root];
-  for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
-    for (const entry of await readdir(directory, { withFileTypes: true })) {
-      const entryPath = path.join(directory, entry.name);
-      if (entry.isDirectory()) {
-        counts.directories += 1;
-        pending.push(entryPath);
-      } else if (entry.isSymbolicLink()) {
-        counts.symlinks += 1;
-      } else {
-        counts.files += 1;
-        counts.size_bytes += (await lstat(entryPath)).size;
-      }
-    }
-  }
-  return counts;
-}
 
 /** npm writes `node_modules/.package-lock.json` last, so an install that was cut short does not have it. */
 async function isComplete(root: string): Promise<boolean> {

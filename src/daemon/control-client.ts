@@ -74,6 +74,7 @@ export class ControlClient implements MountControl {
 
   async #ask(request: ControlRequest, onStep: (step: string) => void = () => undefined): Promise<unknown> {
     const socket = await this.#connect();
+    let cause: unknown;
     try {
       socket.write(`${JSON.stringify(request)}\n`);
       for await (const line of createInterface({ input: socket })) {
@@ -82,12 +83,17 @@ export class ControlClient implements MountControl {
         if (answer.kind === 'error') throw errorFromRecord(answer.error);
         onStep(answer.step);
       }
+    } catch (error) {
+      // ECONNRESET, EPIPE: the other way for a connection to end with its daemon.
+      if (error instanceof CairnError || systemCode(error) === undefined) throw error;
+      cause = error;
     } finally {
       socket.destroy();
       this.#sockets.delete(socket);
     }
     throw new CairnError('unreachable', `the daemon of ${this.#mountpoint} died while it answered`, {
       hint: 'it is being restarted; nothing is lost, ask again',
+      cause,
     });
   }
 

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { openBlockStore, type BlockStore } from '../blocks/index.js';
 import { openCatalog, type Catalog, type Version } from '../catalog/index.js';
 import { CairnError, homeLayout } from '../core/index.js';
-import { fetchManifest, openManifest } from '../manifest/index.js';
+import { fetchManifest, localManifestPath, openManifest } from '../manifest/index.js';
 import { openObjectStore, type ObjectStore } from '../objects/index.js';
 import { layerHasChanges, LayerSet, MergedView, UpperLayer, type BaseVersion } from '../upper/index.js';
 import type { ControlRequest } from './control-protocol.js';
@@ -267,7 +267,7 @@ function hasEdits(dir: string, manifests: string): boolean {
   if (state === undefined) return false;
   if (state.sealed.length > 0) return true;
   const layer = UpperLayer.open(path.join(dir, 'layers', String(state.activeId)), false);
-  const manifest = openManifest(path.join(manifests, `${state.base.root}.sqlite`));
+  const manifest = openManifest(localManifestPath(manifests, state.base.root));
   try {
     return layerHasChanges(layer, new MergedView([], manifest));
   } finally {

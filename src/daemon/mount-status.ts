@@ -1,6 +1,12 @@
 import path from 'node:path';
 import { isDirectory, joinPath, ROOT_INO, type Ino, type InodeAttributes } from '../core/index.js';
-import { openManifest, PathFinder, type DentryRow, type ManifestReader } from '../manifest/index.js';
+import {
+  localManifestPath,
+  openManifest,
+  PathFinder,
+  type DentryRow,
+  type ManifestReader,
+} from '../manifest/index.js';
 import { LayerSet, MergedView, UpperLayer, type BaseVersion } from '../upper/index.js';
 import type { MountRequest, MountStatus, StatusEntry } from './mount-control.js';
 
@@ -22,7 +28,7 @@ export function mountStatus(options: MountStatusOptions): MountStatus {
   const base = state?.base ?? options.base;
   const ids = state === undefined ? [] : [...state.sealed.map((layer) => layer.id), state.activeId].reverse();
   const layers = ids.map((id) => UpperLayer.open(path.join(dir, 'layers', String(id)), false));
-  const manifest = openManifest(path.join(options.manifestDir, `${base.root}.sqlite`));
+  const manifest = openManifest(localManifestPath(options.manifestDir, base.root));
   try {
     const entries = new ChangeList(new MergedView(layers, manifest)).entries();
     return {

@@ -4,7 +4,7 @@ import { parentPort, receiveMessageOnPort, type MessagePort } from 'node:worker_
 import { openCachedBlockReader } from '../blocks/index.js';
 import { messageOf, systemClock } from '../core/index.js';
 import { requestResend, RequestCounters, runSession, type HandOver } from '../fuse/index.js';
-import { openManifest, type ManifestReader } from '../manifest/index.js';
+import { localManifestPath, openManifest, type ManifestReader } from '../manifest/index.js';
 import { createEventDrain } from '../posix/index.js';
 import { LayerSet, MergedView, UpperLayer, type BaseVersion, type RetainedStack } from '../upper/index.js';
 import { OverlayFileSystem, type RetainedInode } from '../vfs/index.js';
@@ -201,7 +201,7 @@ class SessionThread {
   #manifest(version: { root: BaseVersion['root'] }): ManifestReader {
     const open = this.#manifests.get(version.root);
     if (open !== undefined) return open;
-    const manifest = openManifest(path.join(this.#start.manifestDir, `${version.root}.sqlite`));
+    const manifest = openManifest(localManifestPath(this.#start.manifestDir, version.root));
     this.#manifests.set(version.root, manifest);
     return manifest;
   }

@@ -4,11 +4,11 @@ import path from 'node:path';
 import type { BlockStore } from '../blocks/index.js';
 import type { Catalog } from '../catalog/index.js';
 import { CairnError, Errno, errnoOf, messageOf } from '../core/index.js';
-import { dropLocalManifest, fetchManifest, openManifest } from '../manifest/index.js';
+import { dropLocalManifest, fetchManifest, localManifestPath, openManifest } from '../manifest/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import { syncfs } from '../posix/index.js';
 import { publishLayer, type PublishedLayer } from '../snapshot/index.js';
-import { layerHasChanges, LayerSet, MergedView, UpperLayer, type BaseVersion } from '../upper/index.js';
+import { layerHasChanges, LayerSet, MergedView, UpperLayer } from '../upper/index.js';
 import type { Logger } from './daemon-log.js';
 import { manifestsInUse } from './manifests-in-use.js';
 import type { SnapshotResult } from './mount-control.js';
@@ -177,7 +177,7 @@ export class Snapshots {
     const { activeId, sealed, base } = this.#state();
     const open = (id: number): UpperLayer => UpperLayer.open(path.join(dir, 'layers', String(id)), false);
     const layers = [open(activeId), ...sealed.map((layer) => open(layer.id)).reverse()];
-    const manifest = openManifest(this.#manifestPath(base));
+    const manifest = openManifest(localManifestPath(this.#options.manifestDir, base.root));
     try {
       const [active] = layers;
       return active !== undefined && layerHasChanges(active, new MergedView(layers.slice(1), manifest));
@@ -185,10 +185,6 @@ export class Snapshots {
       manifest.close();
       for (const layer of layers) layer.close();
     }
-  }
-
-  #manifestPath(base: BaseVersion): string {
-    return path.join(this.#options.manifestDir, `${base.root}.sqlite`);
   }
 
   #state(): NonNullable<ReturnType<typeof LayerSet.read>> {

@@ -16,7 +16,7 @@ export { checkManifest, type Violation } from './check-manifest.js';
 export { createManifest, createManifestFrom } from './create-manifest.js';
 export { diffManifests, type ManifestDifference } from './diff-manifests.js';
 export { fetchManifest, type FetchManifestOptions } from './fetch-manifest.js';
-export { dropLocalManifest } from './local-manifests.js';
+export { dropLocalManifest, localManifestPath } from './local-manifests.js';
 export type { FileContent, ManifestBuilder } from './manifest-builder.js';
 export type { IndexStore } from './manifest-index.js';
 export { PathFinder, pathOf, resolvePath, walk, type WalkedEntry } from './manifest-paths.js';

@@ -21,7 +21,8 @@ export interface LocalManifest {
   index: ManifestIndex;
 }
 
-export function databasePath(dir: string, root: ManifestRoot): string {
+/** Where the manifest `root` is, once it was fetched or published here. */
+export function localManifestPath(dir: string, root: ManifestRoot): string {
   return join(dir, `${root}.sqlite`);
 }
 
@@ -40,7 +41,7 @@ export function temporaryPath(dir: string): string {
 
 /** The manifest `root` if `dir` holds it undamaged. */
 export async function findLocal(dir: string, root: ManifestRoot): Promise<LocalManifest | undefined> {
-  const path = databasePath(dir, root);
+  const path = localManifestPath(dir, root);
   try {
     const expected = await readFile(okPath(dir, root), 'latin1');
     const index = decodeIndex(root, await readFile(indexPath(dir, root)));
@@ -64,7 +65,7 @@ export async function findLocalIndex(dir: string, root: ManifestRoot): Promise<M
 /** Forgets a manifest, to be fetched again if somebody wants it. Whoever has it open goes on reading it. */
 export async function dropLocalManifest(dir: string, root: ManifestRoot): Promise<void> {
   // In the order in which each is of use without the next.
-  for (const path of [okPath(dir, root), databasePath(dir, root), indexPath(dir, root)])
+  for (const path of [okPath(dir, root), localManifestPath(dir, root), indexPath(dir, root)])
     await rm(path, { force: true });
 }
 
@@ -84,7 +85,7 @@ export async function addLocal(
   index: Uint8Array,
   source: string,
 ): Promise<string> {
-  const path = databasePath(dir, root);
+  const path = localManifestPath(dir, root);
   const ok = await fingerprint(source);
   await writeAndRename(dir, indexPath(dir, root), index);
   await rename(source, path);

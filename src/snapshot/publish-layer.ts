@@ -1,10 +1,11 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { isDirectory, isRegular, isSymlink, type ManifestRoot } from '../core/index.js';
+import { isDirectory, isRegular, isSymlink } from '../core/index.js';
 import type { BlockStore } from '../blocks/index.js';
 import type { Catalog, Version } from '../catalog/index.js';
 import {
   createManifestFrom,
+  localManifestPath,
   openManifest,
   publishManifest,
   type ManifestBuilder,
@@ -46,7 +47,7 @@ export async function publishLayer(options: PublishOptions): Promise<PublishedLa
   const already = await catalog.published(base.workspace, sealed.publishId);
   if (already !== undefined) return { version: already, changedFiles: 0, newBlocks: 0, storedBytes: 0 };
 
-  const parentPath = path.join(manifestDir, `${base.root}.sqlite`);
+  const parentPath = localManifestPath(manifestDir, base.root);
   const childPath = path.join(manifestDir, `${sealed.publishId}.building`);
   const parent = openManifest(parentPath);
   let child: ManifestReader | undefined;
@@ -78,7 +79,7 @@ export async function publishLayer(options: PublishOptions): Promise<PublishedLa
       blocks,
       objects: options.objects,
     });
-    child = openManifest(path.join(manifestDir, `${manifest.root}.sqlite`));
+    child = openManifest(localManifestPath(manifestDir, manifest.root));
     const newBlocks = [...content.newBlocks, ...manifest.newBlocks];
     const version = await catalog.publish({
       workspace: base.workspace,
@@ -101,11 +102,6 @@ export async function publishLayer(options: PublishOptions): Promise<PublishedLa
     parent.close();
     fs.rmSync(childPath, { force: true });
   }
-}
-
-/** The manifest a base version's files come from, when it was published or fetched here. */
-export function manifestPath(manifestDir: string, root: ManifestRoot): string {
-  return path.join(manifestDir, `${root}.sqlite`);
 }
 
 /** Carries a layer's rows over into the manifest. Returns how many inodes other than directories it touched. */

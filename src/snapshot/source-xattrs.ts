@@ -10,7 +10,7 @@ const KEPT_PREFIXES = ['user.', 'trusted.', 'system.posix_acl_'];
 const KEPT_NAMES = new Set(['security.capability']);
 
 /** The extended attributes of a path to keep, by name, not following a symbolic link. */
-export function readXattrs(path: Buffer): XattrRow[] {
+function readXattrs(path: Buffer): XattrRow[] {
   const names = listXattrs(path);
   if (names.length === 0) return [];
   const rows: XattrRow[] = [];
