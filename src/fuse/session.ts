@@ -63,6 +63,7 @@ const DOT_DOT = Buffer.from('..');
 const DOT_COOKIE = 1;
 const DOT_DOT_COOKIE = 2;
 
+const ACL_PREFIX = 'system.posix_acl_';
 const ACL_NAMES = [Buffer.from('system.posix_acl_access'), Buffer.from('system.posix_acl_default')];
 
 /** No request of a kernel has this number. */
@@ -410,7 +411,7 @@ export class Session {
   }
 
   #listxattr(): boolean {
-    this.#sizedReply(this.#fileSystem.listXattrs(this.#request.nodeid));
+    this.#sizedReply(withoutAcls(this.#fileSystem.listXattrs(this.#request.nodeid)));
     return WITH_REPLY;
   }
 
@@ -550,6 +551,16 @@ export class Session {
 function checkedXattrName(name: Buffer): Buffer {
   for (const acl of ACL_NAMES) if (name.equals(acl)) throw fsError('EOPNOTSUPP');
   return name;
+}
+
+/** A version may hold ACLs that an import brought; what is refused is not listed either. */
+function withoutAcls(names: Buffer): Buffer {
+  if (!names.includes(ACL_PREFIX)) return names;
+  const kept = names
+    .toString('latin1')
+    .split('\0')
+    .filter((name) => !ACL_NAMES.some((acl) => acl.toString('latin1') === name));
+  return Buffer.from(kept.join('\0'), 'latin1');
 }
 
 /** The file system's own cookies begin after those of `.` and `..`. */
