@@ -1,9 +1,9 @@
-import fs from 'node:fs';
-import net from 'node:net';
+import type net from 'node:net';
 import { createInterface } from 'node:readline';
 import { CairnError, systemCode } from '../core/index.js';
 import { mountAt, unmountFuse } from '../fuse/index.js';
-import { socketAddress, type ControlAnswer, type ControlRequest } from './control-protocol.js';
+import type { ControlAnswer, ControlRequest } from './control-protocol.js';
+import { connectControl } from './control-socket.js';
 import { errorFromRecord } from './error-record.js';
 import type { MountControl, MountStats, MountStatus, SnapshotResult } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
@@ -101,7 +101,7 @@ export class ControlClient implements MountControl {
     const deadlineMs = performance.now() + RECONNECT_MS;
     for (;;) {
       try {
-        const socket = await connectOnce(this.#folder.dir);
+        const socket = await connectControl(this.#folder);
         this.#sockets.add(socket);
         return socket;
       } catch (error) {
@@ -117,32 +117,5 @@ export class ControlClient implements MountControl {
       }
       await new Promise((resolve) => setTimeout(resolve, RECONNECT_STEP_MS));
     }
-  }
-}
-
-async function connectOnce(dir: string): Promise<net.Socket> {
-  const folderFd = fs.openSync(dir, 'r');
-  try {
-    return await new Promise((resolve, reject) => {
-      const socket = net.connect(socketAddress(folderFd));
-      socket.once('connect', () => {
-        resolve(socket);
-      });
-      socket.once('error', reject);
-    });
-  } finally {
-    fs.closeSync(folderFd);
-  }
-}
-
-/** Whether a daemon listens in the folder right now. */
-export async function isAlive(folder: MountFolder): Promise<boolean> {
-  try {
-    const socket = await connectOnce(folder.dir);
-    socket.destroy();
-    return true;
-  } catch (error) {
-    if (systemCode(error) === undefined) throw error;
-    return false;
   }
 }

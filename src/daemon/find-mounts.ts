@@ -1,8 +1,12 @@
 import { CairnError } from '../core/index.js';
-import { mountAt } from '../fuse/index.js';
-import { ControlClient, isAlive } from './control-client.js';
+import { isAlive } from './control-socket.js';
 import type { MountControl } from './mount-control.js';
 import { MountFolder } from './mount-folder.js';
+
+/*
+ * What these need is loaded when they are called: this file comes with the door of the folder, and starting a mount should wait for nothing
+ * it has no use for.
+ */
 
 export interface ListedMount {
   mountpoint: string;
@@ -15,6 +19,8 @@ export interface ListedMount {
 
 /** The control of what is mounted at a mountpoint. Throws `not-found` when nothing of this home is. */
 export async function connectMount(home: string, mountpoint: string): Promise<MountControl> {
+  const { ControlClient } = await import('./control-client.js');
+  const { mountAt } = await import('../fuse/index.js');
   for (const folder of MountFolder.list(home)) {
     const request = folder.request();
     if (request?.mountpoint !== mountpoint) continue;
@@ -27,7 +33,6 @@ export async function connectMount(home: string, mountpoint: string): Promise<Mo
 
 /** Every mount of a home folder, with those that ended and left edits (`alive` false). */
 export async function listMounts(home: string): Promise<ListedMount[]> {
-  // Loads SQLite with it, which starting a mount should not wait for.
   const { LayerSet } = await import('../upper/index.js');
   const mounts: ListedMount[] = [];
   for (const folder of MountFolder.list(home)) {

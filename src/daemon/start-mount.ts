@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { CairnError } from '../core/index.js';
-import { isAlive } from './control-client.js';
+import { isAlive } from './control-socket.js';
 import { errorFromRecord } from './error-record.js';
 import type { MountedAs, MountRequest } from './mount-control.js';
 import { MountFolder } from './mount-folder.js';

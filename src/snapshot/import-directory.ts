@@ -11,6 +11,7 @@ import {
   isDirectory,
   isRegular,
   isSymlink,
+  joinPath,
   PACK_TARGET_BYTES,
   systemCode,
   WHOLE_HASH_MAX_BYTES,
@@ -26,7 +27,7 @@ import type { ObjectStore } from '../objects/index.js';
 import { ContentWriter, type SourceFile, type StoredFile } from './content-writer.js';
 import { fileStat, sameStamp, type FileStat } from './file-stat.js';
 import { HashPool } from './hash-pool.js';
-import { joinPath, pathText } from './path-bytes.js';
+import { pathText } from './path-text.js';
 import { publicationRows } from './publication-rows.js';
 import { changedWhileRead, unreadable } from './source-error.js';
 import { readXattrsIfThere } from './source-xattrs.js';

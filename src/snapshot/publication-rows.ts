@@ -1,7 +1,6 @@
 import type { FileRow } from '../catalog/index.js';
-import { ROOT_INO, type Ino } from '../core/index.js';
+import { ROOT_INO, type Ino, type InodeAttributes } from '../core/index.js';
 import { PathFinder, resolvePath, walk, type ManifestReader } from '../manifest/index.js';
-import { fileRow } from './changed-paths.js';
 
 /**
  * What a version adds to and removes from the catalog's paths, read from the manifests row by row: of a first version
@@ -44,6 +43,10 @@ function rowAt(reader: ManifestReader, path: Buffer): FileRow | undefined {
   const ino = resolvePath(reader, path);
   const inode = ino === undefined ? undefined : reader.inode(ino);
   return inode === undefined ? undefined : fileRow(reader, path, inode);
+}
+
+function fileRow(reader: ManifestReader, path: Buffer, inode: InodeAttributes): FileRow {
+  return { path, hash: reader.content(inode.ino), size: inode.size, mode: inode.mode };
 }
 
 function sameRow(row: FileRow, other: FileRow | undefined): boolean {

@@ -14,7 +14,8 @@ import {
 import type { ObjectStore } from '../objects/index.js';
 import { MergedView, type BaseVersion, type SealedLayer, type UpperLayer } from '../upper/index.js';
 import { ChangedContent } from './changed-content.js';
-import { changedPaths } from './changed-paths.js';
+import { publicationRows } from './publication-rows.js';
+import { touchedInodes } from './touched-inodes.js';
 
 export interface PublishOptions {
   /** Sealed: nothing writes to it any more. */
@@ -93,7 +94,7 @@ export async function publishLayer(options: PublishOptions): Promise<PublishedLa
       bytes: child.counters.bytes,
       blocks: newBlocks,
       contents: content.newContents,
-      ...changedPaths(layer, parent, child),
+      ...publicationRows(parent, child, touchedInodes(layer, parent)),
     });
     const storedBytes = newBlocks.reduce((sum, block) => sum + block.storedBytes, 0);
     return { version, changedFiles, newBlocks: newBlocks.length, storedBytes };

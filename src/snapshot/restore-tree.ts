@@ -23,6 +23,7 @@ import {
   isDirectory,
   isRegular,
   isSymlink,
+  joinPath,
   messageOf,
   PACKED_FILE_MAX_BYTES,
   ROOT_INO,
@@ -33,7 +34,7 @@ import {
 } from '../core/index.js';
 import { walk, type ManifestReader } from '../manifest/index.js';
 import { mknod, setModificationTime, setXattr } from '../posix/index.js';
-import { joinPath, pathText } from './path-bytes.js';
+import { pathText } from './path-text.js';
 import { readData } from './read-content.js';
 import { RecentBlocks } from './recent-blocks.js';
 

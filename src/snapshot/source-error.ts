@@ -1,5 +1,5 @@
 import { CairnError, messageOf, systemCode } from '../core/index.js';
-import { pathText } from './path-bytes.js';
+import { pathText } from './path-text.js';
 
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',

@@ -157,7 +157,8 @@ export class DataStore {
     let bytes = 0;
     for (const folder of [this.#dir, path.join(this.#dir, 'data')]) {
       for (const entry of fs.readdirSync(folder, { withFileTypes: true })) {
-        if (entry.isFile()) bytes += fs.statSync(path.join(folder, entry.name)).blocks * 512;
+        const stats = fs.statSync(path.join(folder, entry.name), { throwIfNoEntry: false });
+        if (stats?.isFile() === true) bytes += stats.blocks * 512;
       }
     }
     return bytes;

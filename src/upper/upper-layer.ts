@@ -357,12 +357,14 @@ export class UpperLayer {
     let to = end;
     // One byte more on each side finds the neighbours that become part of the same extent.
     const reach = Math.max(0, offset - 1);
-    for (const extent of this.extents(inode.ino, reach, end + 1 - reach)) {
-      const extentEnd = extent.offset + extent.length;
+    const touched = this.extents(inode.ino, reach, end + 1 - reach);
+    const holds = (extent: LayerExtent): boolean =>
+      extent.offset <= offset && extent.offset + extent.length >= end;
+    if (touched.some((extent) => extent.segment === OWN_FILE && holds(extent))) return;
+    for (const extent of touched) {
       if (extent.segment === OWN_FILE) {
-        if (extent.offset <= offset && extentEnd >= end) return;
         from = Math.min(from, extent.offset);
-        to = Math.max(to, extentEnd);
+        to = Math.max(to, extent.offset + extent.length);
         this.#statements.deleteExtent.run(inode.ino, extent.offset);
       } else {
         this.#cut(inode.ino, extent, offset, end);

@@ -20,6 +20,7 @@ import {
   readSync,
   renameSync,
   rmdirSync,
+  statSync,
   unlinkSync,
   writeFileSync,
   writeSync,
@@ -196,9 +197,11 @@ class Workload {
   #read(): void {
     const picked = this.#pick();
     if (picked === undefined) return;
-    assert.ok(
-      readFileSync(this.#at(picked[0])).equals(picked[1].bytes),
-      `${picked[0]} holds what was written`,
+    const path = this.#at(picked[0]);
+    assertEqualBytes(
+      readFileSync(path),
+      picked[1].bytes,
+      `${picked[0]}, inode ${String(statSync(path).ino)},`,
     );
   }
 
@@ -241,9 +244,17 @@ class Workload {
       if (count === 0) break;
       filled += count;
     }
-    assert.ok(read.equals(bytes), 'an open file holds what was written');
+    assertEqualBytes(read, bytes, `an open file, inode ${String(fstatSync(fd).ino)},`);
     closeSync(fd);
   }
+}
+
+/** Says where they differ: what is wrong with a file is told by where it begins. */
+function assertEqualBytes(read: Buffer, written: Buffer, what: string): void {
+  if (read.equals(written)) return;
+  const at = read.findIndex((byte, index) => byte !== written[index]);
+  const sizes = `${String(read.length)} bytes read, ${String(written.length)} written`;
+  assert.fail(`${what} holds what was written: ${sizes}, different from ${String(at)} on`);
 }
 
 const [dir = '', seed = '1', operations = '-', stopFile = ''] = process.argv.slice(2);

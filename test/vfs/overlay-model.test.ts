@@ -45,12 +45,16 @@ const anyName = fc.oneof(
     arbitrary: fc.record({ raw: fc.constantFrom('', '.', '..', 'a/b', 'a\0b', 'n'.repeat(256)) }),
   },
 );
+/** As the kernel writes pages back: neighbours that touch, and the same pages again. */
+const pages = fc.integer({ min: 0, max: 4 }).map((count) => count * 4 * KIB);
 const offset = fc.oneof(
+  pages,
   { weight: 4, arbitrary: fc.nat({ max: 600 }) },
   { weight: 3, arbitrary: fc.nat({ max: 140 * KIB }) },
   { weight: 1, arbitrary: fc.nat({ max: 1600 * KIB }) },
 );
 const length = fc.oneof(
+  pages.filter((bytes) => bytes > 0),
   { weight: 4, arbitrary: fc.integer({ min: 1, max: 300 }) },
   { weight: 2, arbitrary: fc.integer({ min: 1, max: 10_000 }) },
   { weight: 1, arbitrary: fc.integer({ min: 1, max: 300 * KIB }) },

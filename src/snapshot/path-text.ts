@@ -1,10 +1,3 @@
-const SEPARATOR = Buffer.from('/');
-
-/** `directory/name`, as bytes: names need not be UTF-8. */
-export function joinPath(directory: Buffer, name: Buffer): Buffer {
-  return Buffer.concat([directory, SEPARATOR, name]);
-}
-
 // eslint-disable-next-line no-control-regex -- control characters are what it is about
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
 
