@@ -2,15 +2,16 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { EncodedBlock } from '../blocks/index.js';
 import { CairnError } from '../core/index.js';
-import type {
-  BatchOfFiles,
-  CutWindow,
-  HashAnswers,
-  HashedBatch,
-  HashReply,
-  HashRequest,
-  PackedBatch,
-  PortableError,
+import {
+  LOADED,
+  type BatchOfFiles,
+  type CutWindow,
+  type HashAnswers,
+  type HashedBatch,
+  type HashReply,
+  type HashRequest,
+  type PackedBatch,
+  type PortableError,
 } from './hash-protocol.js';
 
 interface Pending {
@@ -92,12 +93,18 @@ export class HashPool {
 class HashThread {
   readonly #worker = new Worker(new URL('./hash-worker.js', import.meta.url));
   readonly #pending = new Map<number, Pending>();
+  readonly #loaded: Promise<void>;
+  #nothingLoads: () => void = () => undefined;
   #nextId = 0;
   #ended: Error | undefined;
 
   constructor() {
-    this.#worker.on('message', (reply: HashReply) => {
-      this.#settle(reply);
+    this.#loaded = new Promise((resolve) => {
+      this.#nothingLoads = resolve;
+    });
+    this.#worker.on('message', (reply: HashReply | typeof LOADED) => {
+      if (reply === LOADED) this.#nothingLoads();
+      else this.#settle(reply);
     });
     this.#worker.on('error', (error) => {
       this.#end(error);
@@ -125,7 +132,9 @@ class HashThread {
     });
   }
 
+  /** A thread must not be ended while it loads a native module: the module then takes the whole process with it. */
   async close(): Promise<void> {
+    await this.#loaded;
     await this.#worker.terminate();
   }
 
@@ -138,6 +147,7 @@ class HashThread {
 
   #end(error: Error): void {
     this.#ended ??= error;
+    this.#nothingLoads();
     for (const { reject } of this.#pending.values()) reject(this.#ended);
     this.#pending.clear();
   }

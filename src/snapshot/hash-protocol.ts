@@ -87,5 +87,8 @@ export interface PortableError {
   stack: string | undefined;
 }
 
+/** Sent once, when a thread has loaded its code. */
+export const LOADED = 'loaded';
+
 export type HashReply =
   { id: number; result: HashAnswers[keyof HashAnswers] } | { id: number; error: PortableError };

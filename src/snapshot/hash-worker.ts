@@ -6,6 +6,7 @@ import { CairnError, messageOf } from '../core/index.js';
 import { FileCutter } from './file-cutter.js';
 import {
   FileState,
+  LOADED,
   STAMP_FIELDS,
   type BatchOfFiles,
   type CutWindow,
@@ -193,3 +194,4 @@ port.on('message', ({ id, request }: { id: number; request: HashRequest }) => {
     port.postMessage({ id, error: portable(error) });
   }
 });
+port.postMessage(LOADED);
