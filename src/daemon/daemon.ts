@@ -1,11 +1,10 @@
 import fs from 'node:fs';
-import path from 'node:path';
 import { openBlockStore, type BlockStore } from '../blocks/index.js';
 import { openCatalog, type Catalog, type Version } from '../catalog/index.js';
 import { CairnError, homeLayout } from '../core/index.js';
-import { fetchManifest, localManifestPath, openManifest } from '../manifest/index.js';
+import { fetchManifest, openManifest } from '../manifest/index.js';
 import { openObjectStore, type ObjectStore } from '../objects/index.js';
-import { layerHasChanges, LayerSet, MergedView, UpperLayer, type BaseVersion } from '../upper/index.js';
+import { LayerSet, type BaseVersion } from '../upper/index.js';
 import type { ControlRequest } from './control-protocol.js';
 import { serveControl } from './control-server.js';
 import type { Logger } from './daemon-log.js';
@@ -13,6 +12,7 @@ import { HandedOver } from './handed-over.js';
 import type { MountedAs, MountRequest, MountStats } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
 import { mountStatus } from './mount-status.js';
+import { activeLayerHasChanges } from './second-look.js';
 import { SessionClient } from './session-client.js';
 import { Snapshots } from './snapshots.js';
 import { FUSE_FD } from './supervisor-protocol.js';
@@ -266,14 +266,7 @@ function hasEdits(dir: string, manifests: string): boolean {
   const state = LayerSet.read(dir);
   if (state === undefined) return false;
   if (state.sealed.length > 0) return true;
-  const layer = UpperLayer.open(path.join(dir, 'layers', String(state.activeId)), false);
-  const manifest = openManifest(localManifestPath(manifests, state.base.root));
-  try {
-    return layerHasChanges(layer, new MergedView([], manifest));
-  } finally {
-    manifest.close();
-    layer.close();
-  }
+  return activeLayerHasChanges(dir, manifests, state);
 }
 
 /** VmRSS of a process (proc_pid_status(5)), 0 when it is gone. */

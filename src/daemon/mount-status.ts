@@ -1,14 +1,8 @@
-import path from 'node:path';
 import { isDirectory, joinPath, ROOT_INO, type Ino, type InodeAttributes } from '../core/index.js';
-import {
-  localManifestPath,
-  openManifest,
-  PathFinder,
-  type DentryRow,
-  type ManifestReader,
-} from '../manifest/index.js';
-import { LayerSet, MergedView, UpperLayer, type BaseVersion } from '../upper/index.js';
+import { PathFinder, type DentryRow, type ManifestReader } from '../manifest/index.js';
+import { LayerSet, type BaseVersion, type MergedView } from '../upper/index.js';
 import type { MountRequest, MountStatus, StatusEntry } from './mount-control.js';
+import { withStack } from './second-look.js';
 
 export interface MountStatusOptions {
   dir: string;
@@ -26,11 +20,8 @@ export function mountStatus(options: MountStatusOptions): MountStatus {
   const { dir, request, limit } = options;
   const state = request.readOnly ? undefined : LayerSet.read(dir);
   const base = state?.base ?? options.base;
-  const ids = state === undefined ? [] : [...state.sealed.map((layer) => layer.id), state.activeId].reverse();
-  const layers = ids.map((id) => UpperLayer.open(path.join(dir, 'layers', String(id)), false));
-  const manifest = openManifest(localManifestPath(options.manifestDir, base.root));
-  try {
-    const entries = new ChangeList(new MergedView(layers, manifest)).entries();
+  return withStack(dir, options.manifestDir, state ?? { base }, (view) => {
+    const entries = new ChangeList(view).entries();
     return {
       workspace: base.workspace,
       seq: base.seq,
@@ -42,12 +33,9 @@ export function mountStatus(options: MountStatusOptions): MountStatus {
       truncated: entries.length > limit,
       sealedLayers: state?.sealed.length ?? 0,
       publishProblem: options.publishProblem,
-      upperBytes: layers.reduce((sum, layer) => sum + layer.diskBytes(), 0),
+      upperBytes: view.layers.reduce((sum, layer) => sum + layer.diskBytes(), 0),
     };
-  } finally {
-    manifest.close();
-    for (const layer of layers) layer.close();
-  }
+  });
 }
 
 /** The differences between a view and its manifest. */

@@ -1,17 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { open } from 'node:fs/promises';
-import path from 'node:path';
 import type { BlockStore } from '../blocks/index.js';
 import type { Catalog } from '../catalog/index.js';
 import { CairnError, Errno, errnoOf, messageOf } from '../core/index.js';
-import { dropLocalManifest, fetchManifest, localManifestPath, openManifest } from '../manifest/index.js';
+import { dropLocalManifest, fetchManifest } from '../manifest/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import { syncfs } from '../posix/index.js';
 import { publishLayer, type PublishedLayer } from '../snapshot/index.js';
-import { layerHasChanges, LayerSet, MergedView, UpperLayer } from '../upper/index.js';
+import { layerDir, LayerSet, UpperLayer } from '../upper/index.js';
 import type { Logger } from './daemon-log.js';
 import { manifestsInUse } from './manifests-in-use.js';
 import type { SnapshotResult } from './mount-control.js';
+import { activeLayerHasChanges } from './second-look.js';
 import type { SessionClient } from './session-client.js';
 
 const RETRY_FIRST_MS = 1_000;
@@ -69,10 +69,10 @@ export class Snapshots {
   async snapshot(message: string, author: string, onStep: (step: string) => void): Promise<SnapshotResult> {
     return await this.#exclusively(async () => {
       const startedMs = performance.now();
-      const { mountpoint, session } = this.#options;
+      const { dir, mountpoint, manifestDir, session } = this.#options;
       onStep('flushing');
       await flush(mountpoint);
-      const changed = this.#activeHasChanges();
+      const changed = activeLayerHasChanges(dir, manifestDir, this.#state());
       if (!changed && this.#state().sealed.length === 0) return this.#unchanged(startedMs);
       let sealMs = 0;
       if (changed) {
@@ -124,7 +124,7 @@ export class Snapshots {
     const { base, sealed } = this.#state();
     const oldest = sealed[0];
     if (oldest === undefined) throw new Error('nothing is sealed');
-    const layer = UpperLayer.open(path.join(dir, 'layers', String(oldest.id)), false);
+    const layer = UpperLayer.open(layerDir(dir, oldest.id), false);
     let published: PublishedLayer;
     try {
       published = await publishLayer({ layer, sealed: oldest, base, ...rest });
@@ -170,21 +170,6 @@ export class Snapshots {
     const result = this.#running.then(work);
     this.#running = result.catch(() => undefined);
     return await result;
-  }
-
-  #activeHasChanges(): boolean {
-    const { dir } = this.#options;
-    const { activeId, sealed, base } = this.#state();
-    const open = (id: number): UpperLayer => UpperLayer.open(path.join(dir, 'layers', String(id)), false);
-    const layers = [open(activeId), ...sealed.map((layer) => open(layer.id)).reverse()];
-    const manifest = openManifest(localManifestPath(this.#options.manifestDir, base.root));
-    try {
-      const [active] = layers;
-      return active !== undefined && layerHasChanges(active, new MergedView(layers.slice(1), manifest));
-    } finally {
-      manifest.close();
-      for (const layer of layers) layer.close();
-    }
   }
 
   #state(): NonNullable<ReturnType<typeof LayerSet.read>> {

@@ -166,7 +166,8 @@ export class LayerSet {
   }
 }
 
-function layerDir(dir: string, id: number): string {
+/** The folder of a layer of the mount in `dir`. */
+export function layerDir(dir: string, id: number): string {
   return path.join(dir, 'layers', String(id));
 }
 
