@@ -2,26 +2,13 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, statfsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { cpus, loadavg, release, totalmem } from 'node:os';
+import prettyBytes from 'pretty-bytes';
 
-export interface Machine {
-  cores: number;
-  processor: string;
-  memory_bytes: number;
-  kernel: string;
-  node: string;
-  /** Of the folder that holds the tree, the stores and the home folders. */
-  fileSystem: string;
-}
-
-export function describeMachine(folder: string): Machine {
-  return {
-    cores: cpus().length,
-    processor: cpus()[0]?.model ?? 'unknown',
-    memory_bytes: totalmem(),
-    kernel: release(),
-    node: process.version,
-    fileSystem: fileSystemName(folder),
-  };
+/** In one line. */
+export function describeMachine(): string {
+  const processor = cpus()[0]?.model ?? 'unknown processor';
+  const memory = prettyBytes(totalmem(), { binary: true });
+  return `${cpus().length} cores (${processor}), ${memory}, Linux ${release()}, Node ${process.version}`;
 }
 
 /** Of the last minute, as in proc_loadavg(5): with nothing else running it is about 0 before the benchmark. */
@@ -30,6 +17,7 @@ export function loadAverage(): number {
 }
 
 export const mayDropCaches = process.getuid?.() === 0;
+export const CACHES_STAY = 'only root may drop the caches of the kernel';
 
 /** Makes the kernel forget file contents, names and inodes that it holds in memory (proc_sys_vm(5)). Only root may. */
 export async function dropCaches(): Promise<void> {
@@ -38,7 +26,7 @@ export async function dropCaches(): Promise<void> {
 }
 
 /** From the mount that is nearest to the folder (proc_pid_mountinfo(5)), else the number that statfs(2) gives. */
-function fileSystemName(folder: string): string {
+export function fileSystemName(folder: string): string {
   let nearest = { mountpoint: '', type: `type 0x${statfsSync(folder).type.toString(16)}` };
   for (const line of readFileSync('/proc/self/mountinfo', 'utf8').trimEnd().split('\n')) {
     const [left = '', right = ''] = line.split(' - ');

@@ -1,11 +1,3 @@
-import type { TimedOutput } from './timed-commands.js';
-
-export interface Series {
-  system: string;
-  command: string;
-  samplesMs: number[];
-}
-
 export interface Summary {
   median: number;
   min: number;
@@ -22,25 +14,4 @@ export function summarize(values: readonly number[]): Summary {
     min: at(0),
     max: at(sorted.length - 1),
   };
-}
-
-/** One thing that is timed, on every system that does it: the first is what the others are compared with. */
-export class Step {
-  readonly title: string;
-  readonly goalMs: number | undefined;
-  readonly series: Series[] = [];
-
-  constructor(title: string, goalMs?: number) {
-    this.title = title;
-    this.goalMs = goalMs;
-  }
-
-  add(system: string, { tookMs, shown }: TimedOutput): void {
-    let series = this.series.find((one) => one.system === system);
-    if (series === undefined) {
-      series = { system, command: shown, samplesMs: [] };
-      this.series.push(series);
-    }
-    series.samplesMs.push(tookMs);
-  }
 }

@@ -15,20 +15,20 @@ export interface TimedOutput {
 }
 
 /** What to show instead of a part of a command, as of a long path. */
-type ShownAs = readonly [text: string | RegExp, shown: string];
+export type ShownAs = readonly [text: string | RegExp, shown: string];
 
-const LIMIT_SECONDS = 600;
+const LIMIT_SECONDS = 900;
 
 /**
  * Runs commands and takes their wall time, as their caller sees it: with the start of the process. None runs without a limit:
  * whatever becomes of a mount, the benchmark goes on or ends.
  */
 export class TimedCommands {
-  readonly #signal: AbortSignal;
+  readonly signal: AbortSignal;
   readonly #shownAs: readonly ShownAs[];
 
   constructor(signal: AbortSignal, shownAs: readonly ShownAs[] = []) {
-    this.#signal = signal;
+    this.signal = signal;
     this.#shownAs = shownAs;
   }
 
@@ -40,20 +40,25 @@ export class TimedCommands {
       env,
       ...(cwd !== undefined && { cwd }),
       stdin: 'ignore',
-      cancelSignal: this.#signal,
+      cancelSignal: this.signal,
     });
-    return { stdout, tookMs: performance.now() - beganMs, shown: this.#show([command, ...words]) };
+    return { stdout, tookMs: performance.now() - beganMs, shown: this.show([command, ...words]) };
   }
 
   /** A line for the shell, in which `$1`, `$2` … are `words`. */
   async shell(line: string, words: readonly string[], options: CommandOptions = {}): Promise<TimedOutput> {
     const output = await this.run('sh', ['-ec', line, 'sh', ...words], options);
-    const shown = words.reduce((text, word, at) => text.replaceAll(`"$${at + 1}"`, this.#show([word])), line);
+    const shown = words.reduce((text, word, at) => text.replaceAll(`"$${at + 1}"`, this.show([word])), line);
     return { ...output, shown };
   }
 
-  #show(words: readonly string[]): string {
+  show(words: readonly string[]): string {
     const line = words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word}'`)).join(' ');
-    return this.#shownAs.reduce((text, [from, to]) => text.replaceAll(from, to), line);
+    return this.shorten(line);
+  }
+
+  /** Without the paths of this machine. */
+  shorten(text: string): string {
+    return this.#shownAs.reduce((shorter, [from, to]) => shorter.replaceAll(from, to), text);
   }
 }

@@ -1,18 +1,7 @@
-/**
- * Builds the workspace that the benchmarks run on: popular npm packages with pinned major versions, installed into
- * one folder, which makes at least 100,000 files. A folder that is complete is used again.
- *
- *     npm run bench -- workspace [folder]
- *
- * The folder is, unless given, `workspace` in $CAIRN_BENCH_DIR, or else in `cairn-bench` below the system's folder for
- * temporary files. Packages' own install scripts are not run.
- */
 import { lstat, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
-import prettyBytes from 'pretty-bytes';
-import { countTree } from './measure/tree-counts.js';
+import { countTree } from './tree-counts.js';
 
 const FILES_WANTED = 100_000;
 
@@ -62,32 +51,22 @@ async function isComplete(root: string): Promise<boolean> {
   }
 }
 
-function defaultFolder(): string {
-  const benchDirectory = process.env['CAIRN_BENCH_DIR'] ?? path.join(tmpdir(), 'cairn-bench');
-  return path.join(benchDirectory, 'workspace');
-}
-
-const root = path.resolve(process.argv[2] ?? defaultFolder());
-if (!(await isComplete(root))) {
+/**
+ * The workspace that the benchmark runs on: popular npm packages with pinned major versions, installed into one folder, which makes at
+ * least 100,000 files. A folder that is complete is used again. Packages' own install scripts are not run.
+ */
+export async function ensureWorkspace(root: string, signal: AbortSignal): Promise<void> {
+  if (await isComplete(root)) return;
   await mkdir(root, { recursive: true });
   await writeFile(path.join(root, 'package.json'), MANIFEST);
-  process.stderr.write(`installing ${String(Object.keys(PACKAGES).length)} packages into ${root}\n`);
+  process.stderr.write(`installing ${Object.keys(PACKAGES).length} packages into ${root}\n`);
   await execa('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--legacy-peer-deps'], {
     cwd: root,
     stdin: 'ignore',
     stdout: process.stderr,
     stderr: 'inherit',
+    cancelSignal: signal,
   });
-}
-
-const counts = await countTree(root);
-process.stdout.write(
-  `${root}: ${counts.files.toLocaleString('en')} files, ${counts.directories.toLocaleString('en')} directories, ` +
-    `${counts.symlinks.toLocaleString('en')} symlinks, ${prettyBytes(counts.size_bytes, { binary: true })}\n`,
-);
-if (counts.files < FILES_WANTED) {
-  process.stderr.write(
-    `${root} has fewer than ${FILES_WANTED.toLocaleString('en')} files: remove it and run again\n`,
-  );
-  process.exitCode = 1;
+  const { files } = await countTree(root);
+  if (files < FILES_WANTED) throw new Error(`${root} has only ${files} files: remove it and run again`);
 }
