@@ -9,7 +9,7 @@ const MAY_IMPORT = {
   blocks: ['core', 'objects'],
   manifest: ['core', 'blocks'],
   catalog: ['core'],
-  upper: ['core', 'manifest'],
+  upper: ['core', 'posix', 'manifest'],
   vfs: ['core', 'manifest', 'upper'],
   fuse: ['core', 'posix', 'vfs'],
   snapshot: ['core', 'posix', 'objects', 'blocks', 'manifest', 'upper', 'catalog'],

@@ -14,15 +14,20 @@ node_modules/.bin/tsc --project .
 
 # What `cairn` runs is bundled: loading some hundred module files took most of the time of a mount. The processes and threads
 # find each other beside themselves, so all entries are in one folder. Native and lazily loaded packages stay where they are.
+# Each is bundled by itself: what several shared would be in many small files, and none of them loads another's.
 rm -rf dist/cairn
-node_modules/.bin/esbuild \
+for entry in \
   cairn=dist/src/cli/main.js \
   supervisor-main=dist/src/daemon/supervisor-main.js \
   daemon-main=dist/src/daemon/daemon-main.js \
   session-thread=dist/src/daemon/session-thread.js \
+  feeder-thread=dist/src/daemon/feeder-thread.js \
   hash-worker=dist/src/snapshot/hash-worker.js \
-  --bundle --splitting --platform=node --target=node20 --format=esm --outdir=dist/cairn --sourcemap --sources-content=false \
-  --external:better-sqlite3 --external:zstd-napi --external:koffi --external:pino --external:cli-progress '--external:@aws-sdk/*' \
-  '--external:@smithy/*' --log-level=warning
+  unpack-worker=dist/src/blocks/unpack-worker.js; do
+  node_modules/.bin/esbuild "$entry" \
+    --bundle --splitting --platform=node --target=node20 --format=esm --outdir=dist/cairn --sourcemap --sources-content=false \
+    --external:better-sqlite3 --external:zstd-napi --external:koffi --external:pino --external:cli-progress '--external:@aws-sdk/*' \
+    '--external:@smithy/*' --log-level=warning
+done
 # What changed while the compiler ran is compiled the next time.
 touch -r "$begin" dist/.built

@@ -49,10 +49,11 @@ export function encodeBlock(raw: Uint8Array): EncodedBlock {
 }
 
 /**
- * The raw bytes of a stored block, which hash to `id`; where they were stored as they are, a view into `object`.
- * Throws `CairnError('corrupt')`. Nothing is unpacked, and no memory taken, before every bound of FORMAT.md B-4 holds.
+ * The raw bytes of a stored block, which hash to `id`; where they were stored as they are, a view into `object`, else in new
+ * memory, or in `scratch`, of BLOCK_MAX_BYTES. Throws `CairnError('corrupt')`. Nothing is unpacked, and no memory taken, before
+ * every bound of FORMAT.md B-4 holds.
  */
-export function decodeBlock(id: BlockId, object: Uint8Array): Buffer {
+export function decodeBlock(id: BlockId, object: Uint8Array, scratch?: Buffer): Buffer {
   const bytes = Buffer.from(object.buffer, object.byteOffset, object.byteLength);
   if (bytes.length < HEADER_BYTES) throw corruptBlock(id, `${String(bytes.length)} bytes hold no header`);
   if (bytes.readUInt32LE(0) !== MAGIC) throw corruptBlock(id, 'wrong magic');
@@ -73,15 +74,15 @@ export function decodeBlock(id: BlockId, object: Uint8Array): Buffer {
     throw corruptBlock(id, 'payload length does not fit the raw length');
   }
 
-  const raw = codec === CODEC_NONE ? payload : unpack(id, payload, rawLength);
+  const raw = codec === CODEC_NONE ? payload : unpack(id, payload, rawLength, scratch);
   if (!sha256(raw).equals(bytesOfId(id))) throw corruptBlock(id, 'the bytes hash to another id');
   return raw;
 }
 
 /** zstd writes into a buffer of the raw length and no further, whatever size the frame itself claims. */
-function unpack(id: BlockId, payload: Buffer, rawLength: number): Buffer {
+function unpack(id: BlockId, payload: Buffer, rawLength: number, scratch: Buffer | undefined): Buffer {
   decompressor ??= new binding.DCtx();
-  const raw = Buffer.allocUnsafeSlow(rawLength);
+  const raw = scratch?.subarray(0, rawLength) ?? Buffer.allocUnsafeSlow(rawLength);
   let unpackedLength: number;
   try {
     unpackedLength = decompressor.decompress(raw, payload);

@@ -16,7 +16,7 @@ export interface StoredBlock {
 }
 
 export interface BlockCounters {
-  /** Blocks found in the disk cache and fetched for want of it. */
+  /** Reads of a block found in the disk cache, and of one that was not there. */
   hits: number;
   misses: number;
 }
@@ -25,14 +25,24 @@ export interface BlockCounters {
  * Blocks by id, whatever they carry, through the disk cache.
  *
  * - What `get` resolves with hashes to `id` (law 2); what does not verify is fetched once more, then refused as `corrupt`.
- * - Concurrent `get`s of one block make one request. A full or failing cache never fails a `get`.
+ * - Concurrent `get`s and `prefetch`es of one block make one request. A full or failing cache never fails a `get`, and where threads
+ *   fill it, no `get` waits for them.
  * - `put` resolves when the block is durable in the object store; a block that is already there is not sent again.
  */
 export interface BlockStore {
   readonly counters: BlockCounters;
 
+  /** Blocks that `prefetch` has fetched. */
+  readonly prefetched: number;
+
   /** The raw bytes. Not to be modified: the buffer may be shared. */
   get(id: BlockId, options?: { signal?: AbortSignal }): Promise<Buffer>;
+
+  /**
+   * Brings a block into the cache, behind what `get` asks for wherever the two compete. Resolves when readers of the cache can see
+   * it, with the bytes that were fetched for it: 0 for one that was there. How many run at once is the caller's to bound.
+   */
+  prefetch(id: BlockId, options?: { signal?: AbortSignal }): Promise<number>;
 
   /** Hashes, compresses and stores raw bytes, at most BLOCK_MAX_BYTES, and keeps a copy in the cache. */
   put(raw: Uint8Array): Promise<StoredBlock>;

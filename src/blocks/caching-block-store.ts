@@ -3,13 +3,29 @@ import type { ObjectStore } from '../objects/index.js';
 import { BLOCK_OBJECT_MAX_BYTES, decodeBlock, encodeBlock } from './block-codec.js';
 import type { BlockCounters, BlockStore, EncodedBlock, StoredBlock } from './block-store.js';
 import { DiskCache } from './disk-cache.js';
+import { UnpackPool } from './unpack-pool.js';
 
-/** A block being found, for all who asked for it meanwhile. */
+/** A block on its way, for all who ask for it meanwhile. */
 interface Flight {
-  raw: Promise<Buffer>;
+  /** The raw bytes; undefined when nobody wanted them when they were there: then the block is in the cache, if that takes it. */
+  raw: Promise<Buffer | undefined>;
+  /** Resolves, never rejects, when the block was put into the cache as well, or nothing came. */
+  ended: Promise<void>;
+  /** Somebody wants the bytes, and not only the block to be in the cache. */
+  wanted: boolean;
   waiters: number;
-  /** Aborted when nobody waits any more. */
+  /** Aborted when nobody waits any more for what has not come yet. */
   abort: AbortController;
+  arrived: boolean;
+  /** What was fetched, 0 for a block that was there. */
+  fetchedBytes: number;
+}
+
+/** A block that is there, and verified. */
+interface Arrival {
+  raw: Buffer | undefined;
+  /** Resolves, never rejects, when the cache has it, or cannot take it; undefined when that is so already. */
+  kept?: Promise<void>;
 }
 
 /** The key of a block's object (FORMAT.md O-1). */
@@ -20,40 +36,57 @@ export function blockKey(id: BlockId): string {
 /**
  * Opens the blocks of an object store through a cache folder that other processes may share. The object store stays the
  * caller's to close. Throws `CairnError('failed')` when the folder cannot be made.
+ *
+ * `threads`: how many at most unpack and cache what was fetched, beside the calling one; 0 unless given, for those who fetch little.
  */
 export async function openBlockStore(options: {
   objects: ObjectStore;
   cacheDir: string;
   cacheBudgetBytes: number;
+  threads?: number;
 }): Promise<BlockStore> {
-  const cache = await DiskCache.open(options.cacheDir, options.cacheBudgetBytes);
-  return new CachingBlockStore(options.objects, cache);
+  const { objects, cacheDir, threads = 0 } = options;
+  const cache = await DiskCache.open(cacheDir, options.cacheBudgetBytes);
+  const pool = threads === 0 ? undefined : new UnpackPool(cache, cacheDir, threads);
+  return new CachingBlockStore(objects, cache, pool);
 }
 
 class CachingBlockStore implements BlockStore {
   readonly counters: BlockCounters = { hits: 0, misses: 0 };
   readonly #objects: ObjectStore;
   readonly #cache: DiskCache;
+  readonly #pool: UnpackPool | undefined;
   readonly #flights = new Map<BlockId, Flight>();
+  #prefetched = 0;
 
-  constructor(objects: ObjectStore, cache: DiskCache) {
+  constructor(objects: ObjectStore, cache: DiskCache, pool: UnpackPool | undefined) {
     this.#objects = objects;
     this.#cache = cache;
+    this.#pool = pool;
+  }
+
+  get prefetched(): number {
+    return this.#prefetched;
   }
 
   async get(id: BlockId, options: { signal?: AbortSignal } = {}): Promise<Buffer> {
-    options.signal?.throwIfAborted();
-    const flight = this.#flights.get(id) ?? this.#startFlight(id);
-    flight.waiters++;
-    try {
-      return await (options.signal === undefined ? flight.raw : orAborted(flight.raw, options.signal));
-    } finally {
-      flight.waiters--;
-      if (flight.waiters === 0) {
-        if (this.#flights.get(id) === flight) this.#flights.delete(id);
-        flight.abort.abort();
-      }
+    for (;;) {
+      options.signal?.throwIfAborted();
+      const flight = this.#flights.get(id) ?? this.#startFlight(id, true);
+      flight.wanted = true;
+      const raw = await this.#wait(flight, flight.raw, options.signal);
+      if (raw !== undefined) return raw;
+      // It was fetched ahead, and unpacked before it was wanted: now it is in the cache, or is fetched once more.
+      await this.#wait(flight, flight.ended, options.signal);
     }
+  }
+
+  async prefetch(id: BlockId, options: { signal?: AbortSignal } = {}): Promise<number> {
+    options.signal?.throwIfAborted();
+    const flight = this.#flights.get(id) ?? this.#startFlight(id, false);
+    await this.#wait(flight, flight.raw, options.signal);
+    await this.#wait(flight, flight.ended, options.signal);
+    return flight.fetchedBytes;
   }
 
   async put(raw: Uint8Array): Promise<StoredBlock> {
@@ -74,44 +107,94 @@ class CachingBlockStore implements BlockStore {
   async close(): Promise<void> {
     const flights = [...this.#flights.values()];
     for (const flight of flights) flight.abort.abort();
-    await Promise.allSettled(flights.map((flight) => flight.raw));
+    await this.#pool?.close();
+    await Promise.all(flights.map((flight) => flight.ended));
     await this.#cache.close();
   }
 
-  #startFlight(id: BlockId): Flight {
+  /** Waits for a promise of the flight, which goes on for as long as somebody does. */
+  async #wait<Value>(
+    flight: Flight,
+    promise: Promise<Value>,
+    signal: AbortSignal | undefined,
+  ): Promise<Value> {
+    flight.waiters++;
+    try {
+      return await (signal === undefined ? promise : orAborted(promise, signal));
+    } finally {
+      flight.waiters--;
+      if (flight.waiters === 0 && !flight.arrived) flight.abort.abort();
+    }
+  }
+
+  #startFlight(id: BlockId, wanted: boolean): Flight {
     const abort = new AbortController();
-    const flight: Flight = { raw: this.#find(id, abort.signal), waiters: 0, abort };
-    // Those who wait see the rejection; when all have given up, nobody needs to.
-    flight.raw.catch(() => undefined);
+    const flight: Flight = {
+      raw: Promise.resolve(undefined),
+      ended: Promise.resolve(),
+      wanted,
+      waiters: 0,
+      abort,
+      arrived: false,
+      fetchedBytes: 0,
+    };
     this.#flights.set(id, flight);
+    const leave = (): void => {
+      if (this.#flights.get(id) === flight) this.#flights.delete(id);
+    };
+    // Whoever comes after that begins anew.
+    abort.signal.addEventListener('abort', leave);
+    const arrival = this.#arrival(id, flight);
+    flight.raw = arrival.then(({ raw, kept }) => {
+      flight.arrived = true;
+      if (kept === undefined) leave();
+      return raw;
+    });
+    // Those who wait see a failure; when all have given up, nobody needs to.
+    flight.ended = arrival.then(({ kept }) => kept, ignoreFailure).finally(leave);
+    flight.raw.catch(ignoreFailure);
     return flight;
   }
 
-  async #find(id: BlockId, signal: AbortSignal): Promise<Buffer> {
-    const cached = await this.#cache.read(id);
-    if (cached !== undefined) {
-      this.counters.hits++;
-      return cached;
+  async #arrival(id: BlockId, flight: Flight): Promise<Arrival> {
+    if (flight.wanted) {
+      const cached = await this.#cache.read(id);
+      if (cached !== undefined) {
+        this.counters.hits++;
+        return { raw: cached };
+      }
+      this.counters.misses++;
+    } else {
+      if (this.#cache.holds(id)) return { raw: undefined };
+      this.#prefetched++;
     }
-    this.counters.misses++;
-    const raw = await this.#fetchVerified(id, signal);
-    await this.#cache.fill(id, raw);
-    return raw;
+    return await this.#fetchVerified(id, flight);
   }
 
   /** Law 2: what does not verify may have been damaged on the way, so it is fetched once more, and then refused. */
-  async #fetchVerified(id: BlockId, signal: AbortSignal): Promise<Buffer> {
+  async #fetchVerified(id: BlockId, flight: Flight): Promise<Arrival> {
     try {
-      return await this.#fetch(id, signal);
+      return await this.#fetch(id, flight);
     } catch (error) {
       if (!(error instanceof CairnError) || error.code !== 'corrupt') throw error;
-      return await this.#fetch(id, signal);
+      return await this.#fetch(id, flight);
     }
   }
 
-  async #fetch(id: BlockId, signal: AbortSignal): Promise<Buffer> {
-    const object = await this.#objects.get(blockKey(id), { signal, maxBytes: BLOCK_OBJECT_MAX_BYTES });
-    return decodeBlock(id, object);
+  async #fetch(id: BlockId, flight: Flight): Promise<Arrival> {
+    const { signal } = flight.abort;
+    const [object] = await Promise.all([
+      this.#objects.get(blockKey(id), { signal, maxBytes: BLOCK_OBJECT_MAX_BYTES }),
+      this.#cache.room(),
+    ]);
+    flight.fetchedBytes += object.length;
+    if (this.#pool !== undefined) {
+      const { found, kept } = this.#pool.unpack(id, object, flight);
+      return { raw: await found, kept };
+    }
+    const raw = decodeBlock(id, object);
+    await this.#cache.fill(id, raw);
+    return { raw };
   }
 }
 
@@ -127,3 +210,5 @@ function orAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise
     });
   });
 }
+
+function ignoreFailure(): void {}

@@ -33,18 +33,19 @@ interface OpenFile extends CacheFileTail {
 /**
  * Opens the cache folder for one thread's synchronous reads. Nothing is written to it but the times of last use; blocks
  * that do not verify are removed. `memoryBytes` bounds what is held of verified segments, so that neighbours in a pack are
- * read and hashed once.
+ * read and hashed once. `onOpened` is told of a block that is read for the first time, or for the first time in a while.
  */
 export async function openCachedBlockReader(
   dir: string,
   budgetBytes: number,
-  options: { memoryBytes?: number } = {},
+  options: { memoryBytes?: number; onOpened?: (id: BlockId) => void } = {},
 ): Promise<CachedBlockReader> {
   const heldOpen = Math.floor((budgetBytes * HELD_OPEN_SHARE) / BLOCK_MAX_BYTES);
-  return new DiskBlockReader(dir, await CacheFileLayout.create(), {
+  const max = {
     files: Math.max(1, Math.min(OPEN_FILES_MAX, heldOpen)),
     segments: Math.max(1, Math.floor((options.memoryBytes ?? SEGMENT_MEMORY_DEFAULT_BYTES) / SEGMENT_BYTES)),
-  });
+  };
+  return new DiskBlockReader(dir, await CacheFileLayout.create(), max, options.onOpened);
 }
 
 /** On the hot path of every read: no promises, no closures, buffers used again, descriptors kept. */
@@ -57,11 +58,18 @@ class DiskBlockReader implements CachedBlockReader {
   readonly #segments: LRUCache<number, Buffer>;
   /** Segment buffers not in use; with those in `#segments` never more than its maximum and one. */
   readonly #spares: Buffer[] = [];
+  readonly #onOpened: ((id: BlockId) => void) | undefined;
   #nextSerial = 0;
 
-  constructor(dir: string, layout: CacheFileLayout, max: { files: number; segments: number }) {
+  constructor(
+    dir: string,
+    layout: CacheFileLayout,
+    max: { files: number; segments: number },
+    onOpened: ((id: BlockId) => void) | undefined,
+  ) {
     this.#dir = dir;
     this.#layout = layout;
+    this.#onOpened = onOpened;
     this.#files = new LRUCache({
       max: max.files,
       dispose: (file) => {
@@ -148,6 +156,7 @@ class DiskBlockReader implements CachedBlockReader {
       return undefined;
     }
     this.#files.set(id, file);
+    this.#onOpened?.(id);
     return file;
   }
 

@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat, unlink, utimes } from 'node:fs/promises';
+import { mkdir, open, readdir, rm, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, isHexId, messageOf, systemCode, type BlockId } from '../core/index.js';
 import { CACHE_FILE_MAX_BYTES, CacheFileLayout, cacheFilePath } from './cache-file.js';
+import { keepBlockSync, temporaryCacheDir, touchSync } from './keep-block.js';
 
 /** A block's last use is only as exact as this, which spares a write for each read. */
 export const LAST_USE_RESOLUTION_MS = 60_000;
@@ -63,7 +63,7 @@ export class DiskCache {
   static async open(dir: string, budgetBytes: number): Promise<DiskCache> {
     const cache = new DiskCache(dir, budgetBytes, await CacheFileLayout.create());
     try {
-      await mkdir(cache.#temporaryDir, { recursive: true, mode: 0o700 });
+      await mkdir(temporaryCacheDir(dir), { recursive: true, mode: 0o700 });
     } catch (error) {
       throw new CairnError('failed', `cache folder ${dir} cannot be used: ${messageOf(error)}`, {
         cause: error,
@@ -88,31 +88,46 @@ export class DiskCache {
     return undefined;
   }
 
-  /**
-   * Keeps a block that was just verified against its id. Resolves when other threads and processes can read it, with
-   * false when it could not be kept. `raw` must not change meanwhile.
-   */
-  async fill(id: BlockId, raw: Uint8Array): Promise<boolean> {
-    if (this.#bytes > this.#budgetBytes) await this.#keepUp();
-    const path = cacheFilePath(this.#dir, id);
-    const temporary = join(this.#temporaryDir, `${String(process.pid)}-${randomUUID()}`);
+  /** Whether the block is in the folder, as far as its name says; marks it as used now. */
+  holds(id: BlockId): boolean {
     try {
-      if (await touch(path)) return true;
-      const tail = this.#layout.tailFor(id, raw);
-      await writeWhole(temporary, raw, tail);
-      await renameInto(temporary, path);
-      this.#account(onDiskBytes(raw.length + tail.length));
-      return true;
-    } catch (error) {
-      await rm(temporary, { force: true }).catch(ignoreFailure);
-      const code = systemCode(error);
-      if (code === 'ENOSPC' || code === 'EDQUOT') {
-        // The disk is fuller than the budget foresaw; what it holds next is worth more than the oldest blocks.
-        this.#diskFull = true;
-        await this.#keepUp();
-      }
+      return touchSync(cacheFilePath(this.#dir, id));
+    } catch {
       return false;
     }
+  }
+
+  /** Resolves when there is room for more: at once, but for a folder found to be beyond its budget. */
+  async room(): Promise<void> {
+    if (this.#bytes > this.#budgetBytes) await this.#keepUp();
+  }
+
+  /**
+   * Keeps a block that was just verified against its id. Resolves when other threads and processes can read it, with
+   * false when it could not be kept.
+   */
+  async fill(id: BlockId, raw: Uint8Array): Promise<boolean> {
+    await this.room();
+    try {
+      this.filled(keepBlockSync(this.#dir, id, raw, this.#layout));
+      return true;
+    } catch (error) {
+      await this.refused(systemCode(error));
+      return false;
+    }
+  }
+
+  /** Another thread has put a file of so many bytes into the folder. */
+  filled(fileBytes: number): void {
+    if (fileBytes > 0) this.#account(onDiskBytes(fileBytes));
+  }
+
+  /** Another thread could not, for this error of the system. Resolves when what can be done about it was done. */
+  async refused(code: string | undefined): Promise<void> {
+    if (code !== 'ENOSPC' && code !== 'EDQUOT') return;
+    // The disk is fuller than the budget foresaw; what it holds next is worth more than the oldest blocks.
+    this.#diskFull = true;
+    await this.#keepUp();
   }
 
   /** What the blocks in the folder take on the disk, measured now. */
@@ -124,10 +139,6 @@ export class DiskCache {
   async close(): Promise<void> {
     await this.#upkeep;
     if (this.#bytes > this.#budgetBytes) await this.#keepUp();
-  }
-
-  get #temporaryDir(): string {
-    return join(this.#dir, 'tmp');
   }
 
   #account(addedBytes: number): void {
@@ -212,9 +223,10 @@ export class DiskCache {
 
   /** Those of processes that died while they wrote. */
   async #removeAbandonedTemporaries(): Promise<void> {
-    const names = await readdir(this.#temporaryDir).catch(() => []);
+    const folder = temporaryCacheDir(this.#dir);
+    const names = await readdir(folder).catch(() => []);
     for (const name of names) {
-      const path = join(this.#temporaryDir, name);
+      const path = join(folder, name);
       const stats = await stat(path).catch(() => undefined);
       if (stats === undefined) continue;
       if (Date.now() - stats.mtimeMs > TEMPORARY_MAX_AGE_MS || !isProcessAlive(Number.parseInt(name, 10))) {
@@ -239,45 +251,6 @@ async function readWhole(path: string): Promise<Buffer | undefined> {
     return bytesRead === size ? file : undefined;
   } finally {
     await handle.close();
-  }
-}
-
-async function writeWhole(path: string, raw: Uint8Array, tail: Buffer): Promise<void> {
-  const handle = await open(path, 'wx', 0o600);
-  try {
-    // A short write says why only when it is tried again.
-    for (let written = 0; written < raw.length;) {
-      written += (await handle.write(raw, written, raw.length - written, written)).bytesWritten;
-    }
-    for (let written = 0; written < tail.length;) {
-      const { bytesWritten } = await handle.write(tail, written, tail.length - written, raw.length + written);
-      written += bytesWritten;
-    }
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Renames into a subfolder that may not be there yet. */
-async function renameInto(temporary: string, path: string): Promise<void> {
-  try {
-    await rename(temporary, path);
-  } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error;
-    await mkdir(join(path, '..'), { recursive: true, mode: 0o700 });
-    await rename(temporary, path);
-  }
-}
-
-/** Marks a file as used now; false when there is none. */
-async function touch(path: string): Promise<boolean> {
-  const nowSec = Date.now() / 1000;
-  try {
-    await utimes(path, nowSec, nowSec);
-    return true;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return false;
-    throw error;
   }
 }
 

@@ -9,6 +9,7 @@
  * by the time it takes to begin.
  */
 import { existsSync, readFileSync } from 'node:fs';
+import { run } from './run.js';
 
 /** From package.json in the nearest folder above: how far that is depends on how this was built. */
 function productVersion(): string {
@@ -23,6 +24,5 @@ const words = process.argv.slice(2);
 if (words.length === 1 && words[0] === '--version') {
   process.stdout.write(`${productVersion()}\n`);
 } else {
-  const { run } = await import('./run.js');
   process.exitCode = await run(words, productVersion);
 }

@@ -1,11 +1,10 @@
 import type net from 'node:net';
-import { createInterface } from 'node:readline';
-import { CairnError, systemCode } from '../core/index.js';
-import { mountAt, unmountFuse } from '../fuse/index.js';
+import { CairnError } from '../core/index.js';
+import { readLines } from './control-lines.js';
 import type { ControlAnswer, ControlRequest } from './control-protocol.js';
-import { connectControl } from './control-socket.js';
+import { connectControl, isAlive } from './control-socket.js';
 import { errorFromRecord } from './error-record.js';
-import type { MountControl, MountStats, MountStatus, SnapshotResult } from './mount-control.js';
+import type { MountControl, MountRequest, MountStats, MountStatus, SnapshotResult } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
 
 /** How long a daemon may take to come back after it died: its supervisor starts it at once. */
@@ -15,15 +14,31 @@ const RECONNECT_STEP_MS = 50;
 /** How long a daemon may take to end after its mount: it finishes a snapshot that is under way. */
 const UNMOUNT_MS = 60_000;
 
-/** Talks to the daemon of one mount. Every request has a connection of its own, so a restarted daemon is found again. */
+/**
+ * Talks to the daemon of one mount. Every request has a connection of its own, so a restarted daemon is found again. The mount itself is only
+ * looked at where the daemon does not answer: what that needs takes longer to load than most requests to answer.
+ */
 export class ControlClient implements MountControl {
+  readonly workspace: string;
   readonly #folder: MountFolder;
   readonly #mountpoint: string;
   readonly #sockets = new Set<net.Socket>();
 
-  constructor(folder: MountFolder, mountpoint: string) {
+  constructor(folder: MountFolder, { workspace, mountpoint }: MountRequest) {
+    this.workspace = workspace;
     this.#folder = folder;
     this.#mountpoint = mountpoint;
+  }
+
+  /** Whether its daemon answers right now. */
+  async isAlive(): Promise<boolean> {
+    return await isAlive(this.#folder);
+  }
+
+  /** Whether anything is mounted at its mountpoint. */
+  async isMounted(): Promise<boolean> {
+    const { mountAt } = await import('../fuse/index.js');
+    return (await mountAt(this.#mountpoint)) !== undefined;
   }
 
   async status(limit: number): Promise<MountStatus> {
@@ -52,6 +67,7 @@ export class ControlClient implements MountControl {
     // A daemon that dies while it unmounts is gone as well.
     socket?.on('error', () => undefined);
     socket?.resume();
+    const { unmountFuse } = await import('../fuse/index.js');
     await unmountFuse(this.#mountpoint);
     await Promise.race([closed, this.#heldElsewhere()]);
   }
@@ -74,24 +90,30 @@ export class ControlClient implements MountControl {
 
   async #ask(request: ControlRequest, onStep: (step: string) => void = () => undefined): Promise<unknown> {
     const socket = await this.#connect();
-    let cause: unknown;
     try {
-      socket.write(`${JSON.stringify(request)}\n`);
-      for await (const line of createInterface({ input: socket })) {
-        const answer = JSON.parse(line) as ControlAnswer;
-        if (answer.kind === 'result') return answer.result;
-        if (answer.kind === 'error') throw errorFromRecord(answer.error);
-        onStep(answer.step);
-      }
-    } catch (error) {
-      // ECONNRESET, EPIPE: the other way for a connection to end with its daemon.
-      if (error instanceof CairnError || systemCode(error) === undefined) throw error;
-      cause = error;
+      return await new Promise((resolve, reject) => {
+        const end = (cause: unknown): void => {
+          reject(this.#died(cause));
+        };
+        // ECONNRESET, EPIPE: the other way for a connection to end with its daemon.
+        socket.once('error', end);
+        socket.once('close', end);
+        readLines(socket, Infinity, (line) => {
+          const answer = JSON.parse(line) as ControlAnswer;
+          if (answer.kind === 'result') resolve(answer.result);
+          else if (answer.kind === 'error') reject(errorFromRecord(answer.error));
+          else onStep(answer.step);
+        });
+        socket.write(`${JSON.stringify(request)}\n`);
+      });
     } finally {
       socket.destroy();
       this.#sockets.delete(socket);
     }
-    throw new CairnError('unreachable', `the daemon of ${this.#mountpoint} died while it answered`, {
+  }
+
+  #died(cause: unknown): CairnError {
+    return new CairnError('unreachable', `the daemon of ${this.#mountpoint} died while it answered`, {
       hint: 'it is being restarted; nothing is lost, ask again',
       cause,
     });
@@ -105,7 +127,7 @@ export class ControlClient implements MountControl {
         this.#sockets.add(socket);
         return socket;
       } catch (error) {
-        const mounted = (await mountAt(this.#mountpoint)) !== undefined;
+        const mounted = await this.isMounted();
         if (!mounted || performance.now() > deadlineMs) {
           throw new CairnError('unreachable', `the daemon of ${this.#mountpoint} does not answer`, {
             hint: mounted

@@ -12,7 +12,27 @@ export type ControlAnswer =
   | { kind: 'error'; error: ErrorRecord };
 
 /** A line longer than this is nobody's request. */
-export const CONTROL_LINE_MAX_BYTES = 1024 * 1024;
+export const CONTROL_LINE_MAX_LENGTH = 1024 * 1024;
+
+/** What the daemon accepts on its control socket; undefined for everything else. */
+export function parseControlRequest(line: string): ControlRequest | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { method, limit, message, author } = value as Readonly<Record<string, unknown>>;
+  if (method === 'stats') return { method };
+  if (method === 'status' && typeof limit === 'number' && Number.isSafeInteger(limit) && limit >= 0) {
+    return { method, limit };
+  }
+  if (method === 'snapshot' && typeof message === 'string' && typeof author === 'string') {
+    return { method, message, author };
+  }
+  return undefined;
+}
 
 /**
  * A socket's address has room for 107 bytes, a path may be longer: the folder is reached through a descriptor of it. Linux only, as is

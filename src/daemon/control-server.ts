@@ -1,9 +1,10 @@
 import fs from 'node:fs';
 import net from 'node:net';
-import { createInterface } from 'node:readline';
 import { CairnError } from '../core/index.js';
+import { readLines } from './control-lines.js';
 import {
-  CONTROL_LINE_MAX_BYTES,
+  CONTROL_LINE_MAX_LENGTH,
+  parseControlRequest,
   socketAddress,
   type ControlAnswer,
   type ControlRequest,
@@ -36,13 +37,7 @@ function serveConnection(socket: net.Socket, handle: ControlHandler): void {
   };
   // A client that goes away is not an error of ours; what it asked for is finished.
   socket.on('error', () => undefined);
-  let received = 0;
-  socket.on('data', (chunk: Buffer) => {
-    received += chunk.length;
-    if (received > CONTROL_LINE_MAX_BYTES) socket.destroy();
-  });
-  createInterface({ input: socket }).on('line', (line) => {
-    received = 0;
+  readLines(socket, CONTROL_LINE_MAX_LENGTH, (line) => {
     void answer(line, handle, send);
   });
 }
@@ -53,22 +48,13 @@ async function answer(
   send: (answer: ControlAnswer) => void,
 ): Promise<void> {
   try {
-    const request = await parseRequest(line);
+    const request = parseControlRequest(line);
+    if (request === undefined) throw new CairnError('usage', 'the daemon does not know this request');
     const result = await handle(request, (step) => {
       send({ kind: 'step', step });
     });
     send({ kind: 'result', result });
   } catch (error) {
     send({ kind: 'error', error: errorRecord(error) });
-  }
-}
-
-async function parseRequest(line: string): Promise<ControlRequest> {
-  // Loaded with the first request: the mount should not wait for it.
-  const { controlRequestSchema } = await import('./control-schema.js');
-  try {
-    return controlRequestSchema.parse(JSON.parse(line));
-  } catch (error) {
-    throw new CairnError('usage', 'the daemon does not know this request', { cause: error });
   }
 }

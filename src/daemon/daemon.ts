@@ -1,8 +1,10 @@
 import fs from 'node:fs';
+import { availableParallelism } from 'node:os';
+import type { Worker } from 'node:worker_threads';
 import { openBlockStore, type BlockStore } from '../blocks/index.js';
 import { openCatalog, type Catalog, type Version } from '../catalog/index.js';
 import { CairnError, homeLayout } from '../core/index.js';
-import { fetchManifest, openManifest } from '../manifest/index.js';
+import { fetchManifest, localManifestPath, openManifest } from '../manifest/index.js';
 import { openObjectStore, type ObjectStore } from '../objects/index.js';
 import { LayerSet, type BaseVersion } from '../upper/index.js';
 import type { ControlRequest } from './control-protocol.js';
@@ -13,9 +15,16 @@ import type { MountedAs, MountRequest, MountStats } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
 import { mountStatus } from './mount-status.js';
 import { activeLayerHasChanges } from './second-look.js';
+import { Prefetcher } from './prefetcher.js';
 import { SessionClient } from './session-client.js';
 import { Snapshots } from './snapshots.js';
 import { FUSE_FD } from './supervisor-protocol.js';
+
+/**
+ * One unpacks and caches 400 MiB a second, of raw bytes, and takes 20 MiB of memory: two keep up with a line of 1 Gbit/s. One core is
+ * left to those who read.
+ */
+const UNPACK_THREADS_MAX = 2;
 
 export interface DaemonOptions {
   folder: MountFolder;
@@ -23,6 +32,8 @@ export interface DaemonOptions {
   /** How many daemons of this mount died before this one. */
   restarts: number;
   supervisorPid: number;
+  /** Started already; it waits for what to do. */
+  sessionThread: Worker;
   log: Logger;
   /** Called once; the process then ends with this status: 0 tells the supervisor that the mount is gone. */
   onEnded: (status: number) => void;
@@ -36,6 +47,7 @@ export class Daemon {
   readonly #catalog: Catalog;
   readonly #base: BaseVersion;
   readonly #session: SessionClient;
+  readonly #prefetcher: Prefetcher;
   readonly #snapshots: Snapshots | undefined;
   readonly #startedAtMs = performance.now();
 
@@ -55,7 +67,14 @@ export class Daemon {
     this.#catalog = parts.catalog;
     this.#base = parts.base;
     const { folder, request, log } = options;
-    const handedOver = new HandedOver(FUSE_FD, this.#blocks, log);
+    const prefetcher = new Prefetcher({
+      blocks: this.#blocks,
+      manifestPath: localManifestPath(homeLayout.manifests(request.home), this.#base.root),
+      cacheBudgetBytes: request.cacheBudgetBytes,
+      log,
+    });
+    this.#prefetcher = prefetcher;
+    const handedOver = new HandedOver({ fd: FUSE_FD, blocks: this.#blocks, prefetcher, log });
     this.#session = parts.session;
     this.#session.start(
       {
@@ -81,6 +100,9 @@ export class Daemon {
         },
         onInterrupt: (unique) => {
           handedOver.interrupt(unique);
+        },
+        onUsed: (block) => {
+          prefetcher.used(block);
         },
         onFailure: (what, message) => {
           log.error({ what, problem: message }, 'a request failed');
@@ -108,8 +130,7 @@ export class Daemon {
   /** Resolves when the mount answers. */
   static async start(options: DaemonOptions): Promise<Omit<MountedAs, 'supervisorPid'>> {
     const { folder, request, restarts } = options;
-    // First of all: it loads its code while this thread opens the stores.
-    const session = new SessionClient();
+    const session = new SessionClient(options.sessionThread);
     const manifests = homeLayout.manifests(request.home);
     fs.mkdirSync(manifests, { recursive: true, mode: 0o700 });
     const [objects, catalog] = await Promise.all([
@@ -120,6 +141,7 @@ export class Daemon {
       objects,
       cacheDir: homeLayout.cache(request.home),
       cacheBudgetBytes: request.cacheBudgetBytes,
+      threads: Math.max(1, Math.min(availableParallelism() - 1, UNPACK_THREADS_MAX)),
     });
     const fetch = async (root: BaseVersion['root']): Promise<string> =>
       await fetchManifest({ root, dir: manifests, blocks, objects });
@@ -127,7 +149,7 @@ export class Daemon {
     const daemon = new Daemon(options, { session, objects, blocks, catalog, base });
     await session.ready();
     await serveControl(folder, async (control, onStep) => await daemon.#answer(control, onStep));
-    daemon.#snapshots?.resume();
+    daemon.#snapshots?.resume(resumedEdits);
     return {
       workspace: request.workspace,
       seq: base.seq,
@@ -158,6 +180,7 @@ export class Daemon {
   async #status(limit: number): Promise<unknown> {
     const { folder, request } = this.#options;
     const head = await this.#catalog.version(request.workspace).catch(() => undefined);
+    await this.#session.fold();
     return mountStatus({
       dir: folder.dir,
       manifestDir: homeLayout.manifests(request.home),
@@ -176,10 +199,11 @@ export class Daemon {
     return {
       supervisor: { pid: supervisorPid, restarts },
       daemon: { pid: process.pid, uptimeMs: Math.round(performance.now() - this.#startedAtMs) },
-      fuse: { requests: this.#session.counters.byName() },
+      fuse: { requests: this.#session.counters.byName(), pushedFiles: this.#session.pushedFiles },
       cache: {
         hits: session.hits + this.#blocks.counters.hits,
         misses: this.#blocks.counters.misses,
+        prefetched: this.#blocks.prefetched,
         bytes: await this.#blocks.cachedBytes(),
         budgetBytes: request.cacheBudgetBytes,
       },
@@ -201,13 +225,14 @@ export class Daemon {
   async #end(how: 'unmounted' | 'aborted' | 'crashed', error: unknown): Promise<void> {
     const { folder, request, log, onEnded } = this.#options;
     if (how === 'crashed') {
-      log.fatal({ error }, 'the session thread died');
+      log.fatal({ error }, 'a thread that answers requests died');
       onEnded(1);
       return;
     }
     log.info({ how }, 'the mount ended');
     this.#snapshots?.close();
     await this.#snapshots?.idle();
+    await this.#prefetcher.close();
     await this.#blocks.close();
     await this.#objects.close();
     await this.#catalog.close();
@@ -228,6 +253,7 @@ async function chooseBase(
   const { folder, request, restarts } = options;
   const kept = request.readOnly ? undefined : LayerSet.read(folder.dir);
   if (kept !== undefined) {
+    LayerSet.recover(folder.dir, kept);
     await fetch(kept.base.root);
     for (const stack of kept.retained) await fetch(stack.root);
     if (restarts > 0) return { base: kept.base, resumedEdits: true };

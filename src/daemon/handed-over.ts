@@ -4,6 +4,7 @@ import { CairnError, Errno, errnoOf, messageOf, systemCode } from '../core/index
 import { writeErrorReply, writeReadReply } from '../fuse/index.js';
 import type { ReadPart } from '../vfs/index.js';
 import type { Logger } from './daemon-log.js';
+import type { Prefetcher } from './prefetcher.js';
 import type { FromSession } from './session-protocol.js';
 
 /**
@@ -14,12 +15,14 @@ export class HandedOver {
   readonly #fd: number;
   readonly #blocks: BlockStore;
   readonly #log: Logger;
+  readonly #prefetcher: Prefetcher;
   readonly #reads = new Map<bigint, AbortController>();
 
-  constructor(fd: number, blocks: BlockStore, log: Logger) {
-    this.#fd = fd;
-    this.#blocks = blocks;
-    this.#log = log;
+  constructor(options: { fd: number; blocks: BlockStore; prefetcher: Prefetcher; log: Logger }) {
+    this.#fd = options.fd;
+    this.#blocks = options.blocks;
+    this.#prefetcher = options.prefetcher;
+    this.#log = options.log;
   }
 
   async read({ unique, ino, parts }: Extract<FromSession, { kind: 'read' }>): Promise<void> {
@@ -59,7 +62,10 @@ export class HandedOver {
         // Across threads a Buffer arrives as a plain Uint8Array.
         return Buffer.from(part.bytes.buffer, part.bytes.byteOffset, part.length);
       case 'block': {
-        const raw = await this.#blocks.get(part.block, { signal });
+        const found = this.#blocks.get(part.block, { signal });
+        // After it: what is fetched ahead goes behind what is waited for.
+        this.#prefetcher.missed(part.block);
+        const raw = await found;
         const end = part.blockOffset + part.length;
         // The manifest is verified to be what was published, not to be right.
         if (end > raw.length) throw new CairnError('corrupt', `an extent ends beyond block ${part.block}`);

@@ -14,5 +14,4 @@ export type {
   SnapshotResult,
   StatusEntry,
 } from './mount-control.js';
-export { connectMount, listMounts, type ListedMount } from './find-mounts.js';
-export { startMount } from './start-mount.js';
+export { connectMount, knownMountpoints, listMounts, startMount, type ListedMount } from './mounts.js';

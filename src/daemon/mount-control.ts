@@ -73,9 +73,9 @@ export interface SnapshotResult {
 export interface MountStats {
   supervisor: { pid: number; restarts: number };
   daemon: { pid: number; uptimeMs: number };
-  /** `requests` by opcode name, since this daemon started. */
-  fuse: { requests: Record<string, number> };
-  cache: { hits: number; misses: number; bytes: number; budgetBytes: number };
+  /** Since this daemon started: `requests` by opcode name, and files whose bytes the kernel was given before it asked. */
+  fuse: { requests: Record<string, number>; pushedFiles: number };
+  cache: { hits: number; misses: number; prefetched: number; bytes: number; budgetBytes: number };
   store: {
     url: string;
     requests: Record<'get' | 'put' | 'head' | 'list' | 'delete', number>;
@@ -89,6 +89,7 @@ export interface MountStats {
 
 /** A mount's control socket, as commands use it. Every call throws `CairnError('unreachable')` when the daemon is gone for good. */
 export interface MountControl {
+  readonly workspace: string;
   status(limit: number): Promise<MountStatus>;
   stats(): Promise<MountStats>;
   snapshot(

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { CairnError, homeLayout, systemCode } from '../core/index.js';
@@ -17,11 +16,6 @@ export class MountFolder {
 
   constructor(dir: string) {
     this.dir = dir;
-  }
-
-  static for(home: string, workspace: string, mountpoint: string): MountFolder {
-    const digest = createHash('sha256').update(mountpoint).digest('hex').slice(0, 12);
-    return new MountFolder(path.join(homeLayout.mounts(home), `${workspace}-${digest}`));
   }
 
   /** All there are, mounted or not. */

@@ -1,10 +1,11 @@
 import fs from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import type { BlockCounters } from '../blocks/index.js';
-import { RequestCounters, type Negotiated } from '../fuse/index.js';
+import type { BlockId } from '../core/index.js';
+import { createFeederRing, pushedFiles, RequestCounters, type Negotiated } from '../fuse/index.js';
 import { createEventFd, signalEventFd } from '../posix/index.js';
 import type { BaseVersion, SealedLayer } from '../upper/index.js';
-import type { FromSession, SessionStart, ToSession } from './session-protocol.js';
+import type { FeederStart, FromFeeder, FromSession, SessionStart, ToSession } from './session-protocol.js';
 
 /** What the session thread wants done for it. */
 export interface SessionEvents {
@@ -12,20 +13,20 @@ export interface SessionEvents {
   onRead(request: Extract<FromSession, { kind: 'read' }>): void;
   onSync(request: Extract<FromSession, { kind: 'sync' }>): void;
   onInterrupt(unique: bigint): void;
+  onUsed(block: BlockId): void;
   onFailure(what: string, message: string): void;
   /** The mount is gone, or the thread is. */
   onEnded(how: 'unmounted' | 'aborted' | 'crashed', error: unknown): void;
 }
 
-type Answer = Extract<FromSession, { kind: 'sealed' | 'adopted' | 'counters' }>;
+type Answer = Extract<FromSession, { kind: 'sealed' | 'adopted' | 'folded' | 'counters' }>;
 
-/**
- * The main thread's side of the session thread: starts it, asks one thing of it at a time. The thread loads its code from the moment this is
- * made, beside the main thread, and begins with `start`.
- */
+/** The main thread's side of the session thread: has it begin, asks one thing of it at a time. */
 export class SessionClient {
   readonly counters: RequestCounters;
   readonly #worker: Worker;
+  readonly #feederRing = createFeederRing();
+  #feederStart: FeederStart | undefined;
   readonly #wakeFd: number;
   #events: SessionEvents | undefined;
   readonly #ready: Promise<void>;
@@ -34,13 +35,13 @@ export class SessionClient {
   #queue: Promise<unknown> = Promise.resolve();
   #ended = false;
 
-  constructor() {
+  constructor(worker: Worker) {
+    this.#worker = worker;
     this.counters = new RequestCounters();
     this.#wakeFd = createEventFd();
     this.#ready = new Promise((resolve) => {
       this.#becomeReady = resolve;
     });
-    this.#worker = new Worker(new URL('./session-thread.js', import.meta.url));
     this.#worker.on('message', (message: FromSession) => {
       this.#receive(message);
     });
@@ -53,14 +54,22 @@ export class SessionClient {
     });
   }
 
-  start(start: Omit<SessionStart, 'requestCounters' | 'wakeFd'>, events: SessionEvents): void {
+  start(start: Omit<SessionStart, 'requestCounters' | 'feederRing' | 'wakeFd'>, events: SessionEvents): void {
     this.#events = events;
     const message: SessionStart = {
       ...start,
       requestCounters: this.counters.shared,
+      feederRing: this.#feederRing,
       wakeFd: this.#wakeFd,
     };
+    const { fd, manifestDir, cacheDir, cacheBudgetBytes } = start;
+    this.#feederStart = { fd, ring: this.#feederRing, manifestDir, cacheDir, cacheBudgetBytes };
     this.#worker.postMessage(message);
+  }
+
+  /** How many files were pushed into the kernel's page cache before it asked. */
+  get pushedFiles(): number {
+    return pushedFiles(this.#feederRing);
   }
 
   /** Resolves when the thread answers requests. */
@@ -76,6 +85,11 @@ export class SessionClient {
 
   async adopt(layerId: number, base: BaseVersion): Promise<void> {
     await this.#ask({ kind: 'adopt', layerId, base });
+  }
+
+  /** Afterwards the layers in the mount's folder hold everything that was answered before. */
+  async fold(): Promise<void> {
+    await this.#ask({ kind: 'fold' });
   }
 
   async blockCounters(): Promise<BlockCounters> {
@@ -106,6 +120,9 @@ export class SessionClient {
       case 'ready':
         this.#becomeReady();
         break;
+      case 'feederWanted':
+        this.#startFeeder();
+        break;
       case 'negotiated':
         this.#events?.onNegotiated(message.negotiated);
         break;
@@ -118,6 +135,9 @@ export class SessionClient {
       case 'interrupt':
         this.#events?.onInterrupt(message.unique);
         break;
+      case 'used':
+        this.#events?.onUsed(message.block);
+        break;
       case 'failure':
         this.#events?.onFailure(message.what, message.message);
         break;
@@ -129,10 +149,25 @@ export class SessionClient {
         break;
       case 'sealed':
       case 'adopted':
+      case 'folded':
       case 'counters':
         this.#waiting?.resolve(message);
         break;
     }
+  }
+
+  /** It may hold replies the kernel waits for: when it dies the next daemon has to answer. */
+  #startFeeder(): void {
+    const feeder = new Worker(new URL('./feeder-thread.js', import.meta.url), {
+      workerData: this.#feederStart,
+    });
+    feeder.on('message', (message: FromFeeder) => {
+      if (message.kind === 'used') this.#events?.onUsed(message.block);
+      else this.#events?.onFailure(message.what, message.message);
+    });
+    feeder.on('error', (error) => {
+      this.#end('crashed', error);
+    });
   }
 
   #end(how: 'unmounted' | 'aborted' | 'crashed', error: unknown): void {

@@ -1,5 +1,5 @@
 import type { BlockCounters } from '../blocks/index.js';
-import type { Ino } from '../core/index.js';
+import type { BlockId, Ino } from '../core/index.js';
 import type { Negotiated } from '../fuse/index.js';
 import type { BaseVersion, SealedLayer } from '../upper/index.js';
 import type { ReadPart } from '../vfs/index.js';
@@ -17,6 +17,8 @@ export interface SessionStart {
   /** The kernel already speaks with us: another process answered before this one. */
   tookOver: boolean;
   requestCounters: SharedArrayBuffer;
+  /** Shared with the feeder thread, see `createFeederRing`. */
+  feederRing: SharedArrayBuffer;
   wakeFd: number;
   spinUs: number | undefined;
 }
@@ -26,20 +28,42 @@ export type ToSession =
   | { kind: 'seal'; sealed: Omit<SealedLayer, 'id'> }
   /** The oldest sealed layer was published as `base`, whose manifest is in the manifest folder. Asked twice, done once. */
   | { kind: 'adopt'; layerId: number; base: BaseVersion }
+  /** To commit all that was answered to the layer's database, for others to read. */
+  | { kind: 'fold' }
   | { kind: 'counters' };
 
 /** To the main thread. */
 export type FromSession =
   | { kind: 'ready' }
+  /** Somebody scans the tree: start the feeder thread. */
+  | { kind: 'feederWanted' }
   | { kind: 'negotiated'; negotiated: Negotiated }
   | { kind: 'read'; unique: bigint; ino: Ino; parts: readonly ReadPart[]; size: number }
   | { kind: 'sync'; unique: bigint; files: readonly string[] }
   | { kind: 'interrupt'; unique: bigint }
+  /** A cached block is read for the first time in a while. */
+  | { kind: 'used'; block: BlockId }
   | { kind: 'sealed'; layer: SealedLayer }
   | { kind: 'adopted' }
+  | { kind: 'folded' }
   | { kind: 'counters'; blocks: BlockCounters }
   /** Doing what the last `seal` or `adopt` asked for failed; nothing changed. */
   | { kind: 'refused'; message: string }
   /** A request was answered EIO, or its reply was not taken. */
   | { kind: 'failure'; what: string; message: string }
   | { kind: 'ended'; how: 'unmounted' | 'aborted' };
+
+/** What the feeder thread is started with. */
+export interface FeederStart {
+  fd: number;
+  ring: SharedArrayBuffer;
+  manifestDir: string;
+  cacheDir: string;
+  cacheBudgetBytes: number;
+}
+
+/** The feeder thread to the main thread: it goes on without pushing. */
+export type FromFeeder =
+  | { kind: 'failure'; what: string; message: string }
+  /** As the session thread's. */
+  | { kind: 'used'; block: BlockId };

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { parentPort, receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { openCachedBlockReader } from '../blocks/index.js';
 import { messageOf, systemClock } from '../core/index.js';
-import { requestResend, RequestCounters, runSession, type HandOver } from '../fuse/index.js';
+import { Feeder, requestResend, RequestCounters, runSession, type HandOver } from '../fuse/index.js';
 import { localManifestPath, openManifest, type ManifestReader } from '../manifest/index.js';
 import { createEventDrain } from '../posix/index.js';
 import { LayerSet, MergedView, UpperLayer, type BaseVersion, type RetainedStack } from '../upper/index.js';
@@ -19,6 +19,7 @@ class SessionThread {
   readonly #port: MessagePort;
   readonly #layers: LayerSet | undefined;
   readonly #fileSystem: OverlayFileSystem;
+  readonly #feeder: Feeder | undefined;
   readonly #manifests = new Map<string, ManifestReader>();
   readonly #openLayers = new Map<number, UpperLayer>();
 
@@ -34,13 +35,26 @@ class SessionThread {
       clock: systemClock,
       diskPath: start.readOnly ? start.manifestDir : start.dir,
     });
+    // After a takeover nobody knows which pages in the kernel are dirty.
+    if (!start.tookOver) {
+      this.#feeder = new Feeder(this.#fileSystem, start.feederRing, () => {
+        this.#send({ kind: 'feederWanted' });
+      });
+      this.#feeder.setRoot(
+        start.readOnly ? start.base.root : (this.#layers?.state.base.root ?? start.base.root),
+      );
+    }
     // A mount that starts afresh has no open files: stacks kept for those of an earlier one go.
     if (!start.tookOver && this.#layers?.state.retained.length !== 0) this.#layers?.retain([]);
   }
 
   async run(): Promise<void> {
     const start = this.#start;
-    const blocks = await openCachedBlockReader(start.cacheDir, start.cacheBudgetBytes);
+    const blocks = await openCachedBlockReader(start.cacheDir, start.cacheBudgetBytes, {
+      onOpened: (block) => {
+        this.#send({ kind: 'used', block });
+      },
+    });
     const drainWakes = createEventDrain(start.wakeFd);
     if (start.tookOver) requestResend(start.fd);
     this.#send({ kind: 'ready' });
@@ -49,8 +63,8 @@ class SessionThread {
       fileSystem: this.#fileSystem,
       blocks,
       handOver: this.#handOver(),
+      ...(this.#feeder === undefined ? {} : { feeder: this.#feeder }),
       counters: new RequestCounters(start.requestCounters),
-      writeback: true,
       wakeFd: start.wakeFd,
       onWake: () => {
         drainWakes();
@@ -72,6 +86,7 @@ class SessionThread {
       },
       ...(start.spinUs === undefined ? {} : { spinUs: start.spinUs }),
     });
+    this.#feeder?.close();
     blocks.close();
     for (const layer of this.#openLayers.values()) layer.close();
     for (const manifest of this.#manifests.values()) manifest.close();
@@ -99,8 +114,18 @@ class SessionThread {
 
   #obey(message: Exclude<ToSession, { kind: 'counters' }>): void {
     try {
-      if (message.kind === 'seal') this.#seal(message.sealed);
-      else this.#adopt(message.layerId, message.base);
+      switch (message.kind) {
+        case 'seal':
+          this.#seal(message.sealed);
+          break;
+        case 'adopt':
+          this.#adopt(message.layerId, message.base);
+          break;
+        case 'fold':
+          this.#fileSystem.view.layers[0]?.fold();
+          this.#send({ kind: 'folded' });
+          break;
+      }
     } catch (error) {
       this.#send({ kind: 'refused', message: messageOf(error) });
     }
@@ -123,6 +148,7 @@ class SessionThread {
     const lowest = current.layers.at(-1);
     if (lowest !== undefined && layerId(lowest) === layerIdToDrop) {
       this.#fileSystem.replaceBelow(new MergedView(current.layers.slice(0, -1), this.#manifest(base)));
+      this.#feeder?.setRoot(base.root);
     }
     const retained = this.#fileSystem.retained();
     if (layers.state.sealed[0]?.id === layerIdToDrop) layers.adopt(base, this.#stacks(retained));

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { open } from 'node:fs/promises';
+import path from 'node:path';
 import type { BlockStore } from '../blocks/index.js';
 import type { Catalog } from '../catalog/index.js';
 import { CairnError, Errno, errnoOf, messageOf } from '../core/index.js';
-import { dropLocalManifest, fetchManifest } from '../manifest/index.js';
+import { dropLocalManifest, fetchManifest, WorkingCopy } from '../manifest/index.js';
 import type { ObjectStore } from '../objects/index.js';
-import { syncfs } from '../posix/index.js';
+import { isOpenElsewhere, syncfs } from '../posix/index.js';
 import { publishLayer, type PublishedLayer } from '../snapshot/index.js';
 import { layerDir, LayerSet, UpperLayer } from '../upper/index.js';
 import type { Logger } from './daemon-log.js';
@@ -16,6 +17,27 @@ import type { SessionClient } from './session-client.js';
 
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
+
+/** How soon after a first edit a copy of the manifest is made for the snapshot that will come. */
+const EDITS_WATCHED_MS = 500;
+const EDITS: ReadonlySet<string> = new Set([
+  'SETATTR',
+  'SYMLINK',
+  'MKNOD',
+  'MKDIR',
+  'UNLINK',
+  'RMDIR',
+  'RENAME',
+  'LINK',
+  'WRITE',
+  'SETXATTR',
+  'REMOVEXATTR',
+  'CREATE',
+  'FALLOCATE',
+  'RENAME2',
+  'COPY_FILE_RANGE',
+  'TMPFILE',
+]);
 
 export interface SnapshotsOptions {
   home: string;
@@ -36,14 +58,23 @@ export interface SnapshotsOptions {
  */
 export class Snapshots {
   readonly #options: SnapshotsOptions;
+  readonly #workingCopy: WorkingCopy;
   #running: Promise<unknown> = Promise.resolve();
   #problem: string | undefined;
   #retry: NodeJS.Timeout | undefined;
   #retryMs = RETRY_FIRST_MS;
+  #watch: NodeJS.Timeout | undefined;
   #closed = false;
 
   constructor(options: SnapshotsOptions) {
     this.#options = options;
+    const { dir, manifestDir, blocks, objects } = options;
+    this.#workingCopy = new WorkingCopy({
+      dir: manifestDir,
+      name: path.basename(dir),
+      fetch: async (root) => await fetchManifest({ root, dir: manifestDir, blocks, objects }),
+      isOpenElsewhere,
+    });
   }
 
   /** Why publishing does not get on, when it does not. */
@@ -51,19 +82,23 @@ export class Snapshots {
     return this.#problem;
   }
 
-  /** Publishes what an earlier process sealed. */
-  resume(): void {
+  /** Publishes what an earlier process sealed. `hasEdits`: the next snapshot will have something to publish. */
+  resume(hasEdits: boolean): void {
     if (this.#state().sealed.length > 0) this.#retryAfter(0);
+    else if (hasEdits) this.#workingCopy.prepare(this.#state().base.root);
+    else this.#watchForEdits();
   }
 
   close(): void {
     this.#closed = true;
     clearTimeout(this.#retry);
+    clearInterval(this.#watch);
   }
 
-  /** Resolves when no snapshot runs. */
+  /** Resolves when no snapshot runs, and what was kept for the next one is gone. */
   async idle(): Promise<void> {
     await this.#running;
+    await this.#workingCopy.close();
   }
 
   async snapshot(message: string, author: string, onStep: (step: string) => void): Promise<SnapshotResult> {
@@ -72,6 +107,7 @@ export class Snapshots {
       const { dir, mountpoint, manifestDir, session } = this.#options;
       onStep('flushing');
       await flush(mountpoint);
+      await session.fold();
       const changed = activeLayerHasChanges(dir, manifestDir, this.#state());
       if (!changed && this.#state().sealed.length === 0) return this.#unchanged(startedMs);
       let sealMs = 0;
@@ -127,16 +163,21 @@ export class Snapshots {
     const layer = UpperLayer.open(layerDir(dir, oldest.id), false);
     let published: PublishedLayer;
     try {
-      published = await publishLayer({ layer, sealed: oldest, base, ...rest });
+      const workingCopy = this.#workingCopy;
+      published = await publishLayer({ layer, sealed: oldest, base, workingCopy, ...rest });
     } finally {
       layer.close();
     }
     const { workspace, seq, root } = published.version;
-    // There already, unless another process published it and died before this one was told.
-    await fetchManifest({ root, dir: rest.manifestDir, blocks: rest.blocks, objects: rest.objects });
     await session.adopt(oldest.id, { workspace, seq, root });
     // Each version's manifest is a whole file: kept only for those that somebody stands on.
-    if (!manifestsInUse(home).has(base.root)) await dropLocalManifest(rest.manifestDir, base.root);
+    const isUnused = !manifestsInUse(home).has(base.root);
+    if (isUnused && published.step !== undefined) {
+      this.#workingCopy.renew(published.step);
+    } else {
+      if (isUnused) await dropLocalManifest(rest.manifestDir, base.root);
+      this.#workingCopy.prepare(root);
+    }
     log.info({ workspace, seq, storedBytes: published.storedBytes }, 'published');
     return published;
   }
@@ -164,6 +205,19 @@ export class Snapshots {
       // What fails is in `problem` and in the log, and has set the next attempt.
       this.#exclusively(async () => await this.#publishAll()).catch(() => undefined);
     }, delayMs);
+  }
+
+  /** A mount that is only read never needs a copy of its manifest. */
+  #watchForEdits(): void {
+    this.#watch = setInterval(() => {
+      if (!Object.keys(this.#options.session.counters.byName()).some((name) => EDITS.has(name))) return;
+      clearInterval(this.#watch);
+      // Not while a snapshot has the copy in its hands; that will say what is wrong, if anything is.
+      this.#exclusively(() => {
+        this.#workingCopy.prepare(this.#state().base.root);
+        return Promise.resolve();
+      }).catch(() => undefined);
+    }, EDITS_WATCHED_MS).unref();
   }
 
   async #exclusively<Result>(work: () => Promise<Result>): Promise<Result> {

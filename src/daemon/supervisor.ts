@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { CairnError, messageOf } from '../core/index.js';
 import { mountFuse, unmountFuse } from '../fuse/index.js';
+import { isDead, releaseMemory } from '../posix/index.js';
 import { errorFromRecord } from './error-record.js';
 import type { MountedAs, MountRequest } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
@@ -18,6 +19,8 @@ const HEALTHY_MS = 10_000;
 const QUICK_DEATHS_MAX = 10;
 const BACKOFF_FIRST_MS = 20;
 const BACKOFF_MAX_MS = 2_000;
+/** How often to look whether the daemon is dead and still does not end. */
+const DEATH_CHECK_MS = 1_000;
 
 const DAEMON = fileURLToPath(new URL('./daemon-main.js', import.meta.url));
 
@@ -91,9 +94,7 @@ export class Supervisor {
           return;
         }
         mounted = true;
-        daemon.on('exit', (status, signal) => {
-          this.#ended(status, signal);
-        });
+        this.#watch(daemon);
         resolve(report.as);
       });
       daemon.on('error', reject);
@@ -106,6 +107,30 @@ export class Supervisor {
         );
       });
     });
+  }
+
+  /**
+   * A dead daemon does not end while its feeder waits in the kernel for a page that a READ has locked: only the next daemon will answer that.
+   * So that is started although the last is still there, which then overwrites nothing: without its memory it has nothing to push.
+   */
+  #watch(daemon: ChildProcess): void {
+    const check = setInterval(() => {
+      if (daemon.pid === undefined || !isDead(daemon.pid)) return;
+      try {
+        if (!releaseMemory(daemon.pid)) return;
+      } catch (error) {
+        this.#note(`a dead daemon does not end: ${messageOf(error)}`);
+        return;
+      }
+      daemon.off('exit', onExit);
+      clearInterval(check);
+      this.#ended(null, null);
+    }, DEATH_CHECK_MS);
+    const onExit = (status: number | null, signal: NodeJS.Signals | null): void => {
+      clearInterval(check);
+      this.#ended(status, signal);
+    };
+    daemon.on('exit', onExit);
   }
 
   #ended(status: number | null, signal: NodeJS.Signals | null): void {

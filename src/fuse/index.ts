@@ -10,9 +10,13 @@
  * Never touches a mount it answers for, never reads beyond a request, keeps no open files and no state per request.
  */
 export { RequestCounters } from './counters.js';
+export { Feeder } from './feeder.js';
+export { runFeeder, type FileSource } from './feeder-loop.js';
+export { createFeederRing, pushedFiles, type Offer } from './feeder-ring.js';
 export { writeErrorReply, writeReadReply, type HandOver } from './hand-over.js';
 export type { Negotiated } from './init.js';
 export { mountFuse, unmountFuse, type MountOptions } from './mount.js';
 export { mountAt, type MountEntry } from './mount-table.js';
+export { PUSHED_FILE_MAX_BYTES } from './notify-store.js';
 export { requestResend } from './resend.js';
 export { runSession, type BlockSource, type SessionOptions } from './session.js';

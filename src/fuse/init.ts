@@ -16,7 +16,6 @@ export interface Negotiated {
   minor: number;
   /** The kernel can send unanswered requests again: without it a mount does not outlive its daemon. */
   resend: boolean;
-  writeback: boolean;
 }
 
 const PAGE_BYTES = 4096;
@@ -33,7 +32,9 @@ const TIME_GRANULARITY_NS = 1;
  * - READDIRPLUS_AUTO: the attributes of a listing cost nothing here, so every listing fills the caches.
  * - AUTO_INVAL_DATA: nothing changes behind the kernel's back; what does is invalidated explicitly.
  * - ATOMIC_O_TRUNC: there is no OPEN to carry it. POSIX_LOCKS, FLOCK_LOCKS: one kernel, it locks by itself.
- * - POSIX_ACL, SETXATTR_EXT, SECURITY_CTX, CREATE_SUPP_GROUP: no ACLs. PASSTHROUGH: excludes the writeback cache.
+ * - POSIX_ACL, SETXATTR_EXT, SECURITY_CTX, CREATE_SUPP_GROUP: no ACLs. PASSTHROUGH: would need an OPEN for every file.
+ * - WRITEBACK_CACHE: every close(2), also of a file that was only read, would throw the cached attributes away, so that a program that
+ *   opens and stats 100,000 unchanged files would send as many GETATTRs; and each new file would need one SETATTR more, for its times.
  */
 const WANTED_FLAGS =
   InitFlag.ASYNC_READ |
@@ -55,17 +56,16 @@ const REQUIRED_FLAGS =
   InitFlag.NO_OPEN_SUPPORT | InitFlag.NO_OPENDIR_SUPPORT | InitFlag.MAX_PAGES | InitFlag.INIT_EXT;
 
 /**
- * Answers INIT. `writeback`: let the kernel keep written pages and the times of files that are open for writing.
- * Throws ENOSYS for a kernel older than Linux 6.2: the mount then fails.
+ * Answers INIT. Throws ENOSYS for a kernel older than Linux 6.2: the mount then fails.
  */
-export function negotiate(request: Request, reply: Reply, writeback: boolean): Negotiated {
+export function negotiate(request: Request, reply: Reply): Negotiated {
   const major = request.u32(0);
   const minor = request.u32(4);
   const offered = request.u32(12);
   if (major !== FUSE_MAJOR || minor < FUSE_MINOR_LEAST || (offered & REQUIRED_FLAGS) !== REQUIRED_FLAGS) {
     throw new FsError(Errno.ENOSYS, `the kernel speaks FUSE ${String(major)}.${String(minor)}`);
   }
-  const flags = offered & (WANTED_FLAGS | (writeback ? InitFlag.WRITEBACK_CACHE : 0));
+  const flags = offered & WANTED_FLAGS;
   const flags2 = request.u32(16) & InitFlag2.HAS_RESEND;
   const replyMinor = Math.min(minor, FUSE_MINOR_KNOWN);
   const start = reply.payloadBytes;
@@ -84,6 +84,5 @@ export function negotiate(request: Request, reply: Reply, writeback: boolean): N
   return {
     minor: replyMinor,
     resend: flags2 !== 0,
-    writeback: (flags & InitFlag.WRITEBACK_CACHE) !== 0,
   };
 }

@@ -63,7 +63,6 @@ export const InitFlag = {
   BIG_WRITES: 1 << 5,
   DO_READDIRPLUS: 1 << 13,
   ASYNC_DIO: 1 << 15,
-  WRITEBACK_CACHE: 1 << 16,
   NO_OPEN_SUPPORT: 1 << 17,
   PARALLEL_DIROPS: 1 << 18,
   ABORT_ERROR: 1 << 21,
@@ -91,10 +90,10 @@ export const SetattrValid = {
   KILL_SUIDGID: 1 << 11,
 } as const;
 
-/** Bits of `fuse_write_in.write_flags`. */
-export const WRITE_CACHE = 1 << 0;
+/** A bit of `fuse_write_in.write_flags`. */
 export const WRITE_KILL_SUIDGID = 1 << 2;
 
+export const NOTIFY_STORE = 4;
 export const NOTIFY_RESEND = 7;
 
 /** STATX_BASIC_STATS and STATX_BTIME (linux/stat.h). */
@@ -114,3 +113,4 @@ export const INIT_OUT_BYTES = 64;
 export const STATFS_OUT_BYTES = 80;
 export const STATX_OUT_BYTES = 288;
 export const WRITE_IN_BYTES = 40;
+export const NOTIFY_STORE_OUT_BYTES = 24;

@@ -12,6 +12,7 @@ import {
 import { writeFrom } from '../posix/index.js';
 import type { AttributeChanges, EntrySink, FileSystem } from '../vfs/index.js';
 import type { RequestCounters } from './counters.js';
+import type { Feeder } from './feeder.js';
 import type { HandOver } from './hand-over.js';
 import { negotiate, type Negotiated } from './init.js';
 import {
@@ -19,7 +20,6 @@ import {
   SEEK_DATA,
   SEEK_HOLE,
   SetattrValid,
-  WRITE_CACHE,
   WRITE_IN_BYTES,
   WRITE_KILL_SUIDGID,
 } from './protocol.js';
@@ -39,9 +39,9 @@ export interface SessionOptions {
   fileSystem: FileSystem;
   blocks: BlockSource;
   handOver: HandOver;
+  /** What fills the kernel's page cache before it asks; not for a mount that was taken over. */
+  feeder?: Feeder;
   counters: RequestCounters;
-  /** Whether to ask the kernel for its writeback cache. Never done for a read-only file system. */
-  writeback: boolean;
   /** Readable when `onWake` should run, which drains it: how other threads get this one's attention. */
   wakeFd: number;
   onWake: () => void;
@@ -66,6 +66,9 @@ const DOT_DOT_COOKIE = 2;
 const ACL_PREFIX = 'system.posix_acl_';
 const ACL_NAMES = [Buffer.from('system.posix_acl_access'), Buffer.from('system.posix_acl_default')];
 
+/** What the kernel asks for when a file is about to be written to. */
+const CAPABILITY = Buffer.from('security.capability');
+
 /** No request of a kernel has this number. */
 const NO_UNIQUE = 0n;
 const NO_STORED_REPLY = Buffer.alloc(0);
@@ -88,6 +91,7 @@ export function runSession(options: SessionOptions): 'unmounted' | 'aborted' {
     onRequest: (length) => {
       session.handle(length);
     },
+    onSpareTime: () => options.fileSystem.workAhead(),
     onWake: options.onWake,
   });
 }
@@ -97,20 +101,27 @@ export class Session {
   readonly #fd: number;
   readonly #fileSystem: FileSystem;
   readonly #options: SessionOptions;
+  readonly #feeder: Feeder | undefined;
   readonly #request = new Request(REQUEST_MAX_BYTES);
   readonly #reply = new Reply(IO_MAX_BYTES);
-  readonly #writeOptions = { killSetId: false, fromPageCache: false };
   /** Where the listing in progress must end, and how each of its entries is encoded: made once, not per request. */
   #listingMaxBytes = 0;
+  #listingEndCookie = 0;
   readonly #listEntry: EntrySink = (cookie, name, ino, inode) =>
     this.#reply.directoryEntry(this.#listingMaxBytes, cookie, name, ino, inode.mode);
-  readonly #listEntryPlus: EntrySink = (cookie, name, ino, inode) =>
-    this.#reply.directoryEntryPlus(this.#listingMaxBytes, cookie, name, ino, inode.mode, inode);
+  readonly #listEntryPlus: EntrySink = (cookie, name, ino, inode, published) => {
+    const taken = this.#reply.directoryEntryPlus(this.#listingMaxBytes, cookie, name, ino, inode.mode, inode);
+    if (!taken) return false;
+    this.#listingEndCookie = cookie;
+    this.#feeder?.addEntry(cookie, ino, inode, published);
+    return true;
+  };
 
   constructor(options: SessionOptions) {
     this.#fd = options.fd;
     this.#fileSystem = options.fileSystem;
     this.#options = options;
+    this.#feeder = options.feeder;
   }
 
   get requestBuffer(): Buffer {
@@ -129,6 +140,7 @@ export class Session {
     this.#reply.begin(request.uniqueLow, request.uniqueHigh);
     try {
       if (state === 'malformed') throw fsError('EIO', 'malformed request');
+      this.#feeder?.before(request.opcode, request.nodeid);
       if (!this.#dispatch()) return;
     } catch (error) {
       if (!this.#fail(error)) return;
@@ -214,7 +226,6 @@ export class Session {
         return WITH_REPLY;
       }
     }
-    fileSystem.begin();
     try {
       this.#applyChange();
       fileSystem.commit(request.unique, this.#reply.finish());
@@ -285,7 +296,12 @@ export class Session {
   }
 
   #send(): void {
-    this.#reply.finish();
+    const reply = this.#reply.finish();
+    if (
+      this.#request.opcode === Opcode.SETATTR &&
+      this.#feeder?.holdReply(this.#request.nodeid, reply) === true
+    )
+      return;
     const result = writeFrom(this.#fd, this.#reply.buffer, this.#reply.length);
     // ENOENT: whoever asked is gone, or the mount is.
     if (result >= 0 || result === -Errno.ENOENT) return;
@@ -294,11 +310,10 @@ export class Session {
   }
 
   #init(): boolean {
-    const { fileSystem, writeback, onNegotiated } = this.#options;
-    const negotiated = negotiate(this.#request, this.#reply, writeback && !fileSystem.readOnly);
+    const { fileSystem, onNegotiated } = this.#options;
+    const negotiated = negotiate(this.#request, this.#reply);
     if (!fileSystem.readOnly) {
       // The kernel counts requests from the start again: what is stored under a number of an earlier mount must not answer them.
-      fileSystem.begin();
       fileSystem.commit(NO_UNIQUE, NO_STORED_REPLY);
     }
     onNegotiated(negotiated);
@@ -316,6 +331,7 @@ export class Session {
   }
 
   #forget(): boolean {
+    this.#feeder?.forget(this.#request.nodeid);
     this.#fileSystem.forget(this.#request.nodeid, this.#request.u64(0));
     return NO_REPLY;
   }
@@ -325,6 +341,7 @@ export class Session {
     const count = request.u32(0);
     for (let index = 0; index < count; index++) {
       const at = 8 + index * 16;
+      this.#feeder?.forget(request.u64(at));
       this.#fileSystem.forget(request.u64(at), request.u64(at + 8));
     }
     return NO_REPLY;
@@ -386,6 +403,7 @@ export class Session {
     const after = this.#beginListing();
     const reply = this.#reply;
     const limit = this.#listingMaxBytes;
+    const offered = this.#feeder?.beginListing(ino, after) === true;
     if (after < DOT_COOKIE && !reply.directoryEntryPlus(limit, DOT_COOKIE, DOT, ino, S_IFDIR, undefined)) {
       return WITH_REPLY;
     }
@@ -395,6 +413,11 @@ export class Session {
         return WITH_REPLY;
     }
     this.#fileSystem.listPlus(ino, firstAfter(after), this.#listEntryPlus);
+    this.#feeder?.endListing(ino, this.#listingEndCookie);
+    if (!offered) return WITH_REPLY;
+    // The end of the directory: its program is told when its files are where it will look for them.
+    if (reply.payloadBytes === 0 && this.#feeder.replyAfter(this.#request)) return NO_REPLY;
+    this.#feeder.publish();
     return WITH_REPLY;
   }
 
@@ -406,6 +429,7 @@ export class Session {
 
   #getxattr(): boolean {
     const name = checkedXattrName(this.#request.name(8));
+    if (name.equals(CAPABILITY)) this.#feeder?.touch(this.#request.nodeid);
     this.#sizedReply(this.#fileSystem.getXattr(this.#request.nodeid, name));
     return WITH_REPLY;
   }
@@ -459,11 +483,8 @@ export class Session {
   #write(): void {
     const request = this.#request;
     const size = request.u32(16);
-    const flags = request.u32(20);
-    const options = this.#writeOptions;
-    options.killSetId = (flags & WRITE_KILL_SUIDGID) !== 0;
-    options.fromPageCache = (flags & WRITE_CACHE) !== 0;
-    this.#fileSystem.write(request.nodeid, request.u64(8), request.bytes(WRITE_IN_BYTES, size), options);
+    const killSetId = (request.u32(20) & WRITE_KILL_SUIDGID) !== 0;
+    this.#fileSystem.write(request.nodeid, request.u64(8), request.bytes(WRITE_IN_BYTES, size), killSetId);
     this.#reply.u32(size);
     this.#reply.u32(0);
   }

@@ -21,6 +21,8 @@ export interface Transport {
   buffer: Buffer;
   /** Called with the length of each request. */
   onRequest: (length: number) => void;
+  /** Does a little work in advance while no request is there; false when there is none to do. */
+  onSpareTime: () => boolean;
   /** Drains `wakeFd` and does what it stands for. */
   onWake: () => void;
 }
@@ -42,6 +44,7 @@ export function serve(transport: Transport): 'unmounted' | 'aborted' {
       spinUntilMs = 0;
       if (++sinceWakeCheck < REQUESTS_PER_WAKE_CHECK) continue;
     } else if (result === -Errno.EAGAIN) {
+      if (transport.onSpareTime()) continue;
       // Only when nothing is there is the clock read: it costs a tenth of a request.
       const nowMs = performance.now();
       if (spinUntilMs === 0) spinUntilMs = nowMs + spinUs / 1000;

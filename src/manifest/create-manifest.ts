@@ -1,8 +1,9 @@
 import Database from 'better-sqlite3';
-import { constants, copyFileSync, rmSync } from 'node:fs';
+import { constants, copyFileSync, rmSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import {
   FILE_MAX_BYTES,
+  MANIFEST_PIECE_BYTES,
   ROOT_INO,
   bytesOfId,
   isDirectory,
@@ -34,6 +35,7 @@ import {
   TABLES,
   type Meta,
 } from './schema.js';
+import { piecesInLog } from './pieces-in-log.js';
 
 /** Pages held before SQLite writes some of them to the file, in KiB: the builder's memory. */
 const PAGE_CACHE_KIB = 64 * 1024;
@@ -56,40 +58,61 @@ export function createManifest(path: string): ManifestBuilder {
       others: 0,
       bytes: 0,
     };
-    return new SqliteManifestBuilder(path, database, meta, false);
+    return new SqliteManifestBuilder(path, database, meta, 'empty');
   } catch (error) {
     database.close();
     throw error;
   }
 }
 
-/**
- * A builder that starts from the manifest at `parentPath`: rows that are not touched keep their place in the
- * file, so that publishing finds most of its pieces unchanged (FORMAT.md M-11). Throws `CairnError` as
- * `openManifest` does.
- */
+/** As `changeManifest`, on a copy made at `path`. */
 export function createManifestFrom(parentPath: string, path: string): ManifestBuilder {
   checkHeader(parentPath);
   rmSync(path, { force: true });
   copyFileSync(parentPath, path, constants.COPYFILE_FICLONE);
-  const database = openForWriting(path);
+  return changeManifest(path);
+}
+
+/**
+ * A builder that changes the manifest at `path`, the caller's own copy of the parent's: rows that are not touched keep their place
+ * in the file, so that most pieces stay the parent's (FORMAT.md M-11). Throws `CairnError` as `openManifest` does, and then has
+ * removed the file.
+ *
+ * It has a write-ahead log until it is finished: that says which pages were written, at the cost of those.
+ */
+export function changeManifest(path: string): ManifestBuilder {
+  let database: Database.Database | undefined;
   try {
+    checkHeader(path);
+    rmSync(logPath(path), { force: true });
+    database = openForWriting(path);
     checkSchema(database, path);
     const meta = readMeta(database, path);
+    database.pragma('journal_mode = WAL');
+    database.pragma('wal_autocheckpoint = 0');
     database.exec('BEGIN');
-    return new SqliteManifestBuilder(path, database, meta, true);
+    return new SqliteManifestBuilder(path, database, meta, 'copy');
   } catch (error) {
-    database.close();
-    rmSync(path, { force: true });
+    database?.close();
+    removeDatabase(path);
     throw error;
   }
 }
 
-/** Without a journal or syncs: a crash leaves a file nobody was told about. */
+function logPath(path: string): string {
+  return `${path}-wal`;
+}
+
+function removeDatabase(path: string): void {
+  rmSync(path, { force: true });
+  rmSync(logPath(path), { force: true });
+}
+
+/** Without syncs, or a rollback journal on the disk: a crash leaves a file nobody was told about. */
 function openForWriting(path: string): Database.Database {
   const database = new Database(resolve(path));
   database.pragma('locking_mode = EXCLUSIVE');
-  database.pragma('journal_mode = OFF');
+  database.pragma('journal_mode = MEMORY');
   database.pragma('synchronous = OFF');
   database.pragma('trusted_schema = OFF');
   database.pragma('cell_size_check = ON');
@@ -103,6 +126,7 @@ class SqliteManifestBuilder implements ManifestBuilder {
   readonly #path: string;
   readonly #database: Database.Database;
   readonly #meta: Meta;
+  readonly #began: 'empty' | 'copy';
   #hasDentryIndexes: boolean;
   #highestCookie = 0;
   /** Neighbours share blocks: nearly every extent is in the block of the one before. */
@@ -126,11 +150,12 @@ class SqliteManifestBuilder implements ManifestBuilder {
   readonly #putXattr: Statement;
   readonly #removeXattrs: Statement;
 
-  constructor(path: string, database: Database.Database, meta: Meta, hasDentryIndexes: boolean) {
+  constructor(path: string, database: Database.Database, meta: Meta, began: 'empty' | 'copy') {
     this.#path = path;
     this.#database = database;
     this.#meta = meta;
-    this.#hasDentryIndexes = hasDentryIndexes;
+    this.#began = began;
+    this.#hasDentryIndexes = began === 'copy';
 
     const prepare = (sql: string): Statement => database.prepare<unknown[], unknown[]>(sql);
     const replaced = INODE_COLUMNS.slice(1).map((column) => `${column} = excluded.${column}`);
@@ -240,7 +265,7 @@ class SqliteManifestBuilder implements ManifestBuilder {
     this.#meta.next_cookie = nextCookie;
   }
 
-  finish(): void {
+  finish(): ReadonlySet<number> {
     const highest =
       this.#database.prepare<[], number | null>('SELECT max(ino) FROM inode').pluck().get() ?? 0;
     if (highest >= this.#meta.next_ino) throw new Error(`inode ${String(highest)} is not below next_ino`);
@@ -251,12 +276,26 @@ class SqliteManifestBuilder implements ManifestBuilder {
     const putMeta = this.#database.prepare('INSERT OR REPLACE INTO meta(key, value) VALUES (?, ?)');
     for (const key of META_KEYS) putMeta.run(key, this.#meta[key]);
     this.#database.exec('COMMIT');
-    this.#database.close();
+    return this.#began === 'empty' ? this.#closeNew() : this.#closeChanged();
   }
 
   abandon(): void {
     this.#database.close();
-    rmSync(this.#path, { force: true });
+    removeDatabase(this.#path);
+  }
+
+  #closeNew(): ReadonlySet<number> {
+    this.#database.close();
+    return new Set(Array(Math.ceil(statSync(this.#path).size / MANIFEST_PIECE_BYTES)).keys());
+  }
+
+  #closeChanged(): ReadonlySet<number> {
+    const pieces = piecesInLog(logPath(this.#path));
+    // M-1. Folds the log in, and marks it in the first page.
+    this.#database.pragma('journal_mode = MEMORY');
+    pieces.add(0);
+    this.#database.close();
+    return pieces;
   }
 
   /** Adds a row of `#inodeOf` to the counters, or takes it away. */

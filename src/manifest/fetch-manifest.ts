@@ -6,7 +6,6 @@ import {
   addLocal,
   findLocal,
   findLocalIndex,
-  readAt,
   rootOfIndexFile,
   temporaryPath,
   type LocalManifest,
@@ -19,6 +18,9 @@ import {
   type IndexStore,
   type ManifestIndex,
 } from './manifest-index.js';
+import { hashPieces } from './piece-hashes.js';
+import { readAt } from './read-at.js';
+import { writeAt } from './write-at.js';
 
 const GETS_IN_FLIGHT = 32;
 
@@ -74,7 +76,8 @@ export async function fetchManifest(options: FetchManifestOptions): Promise<stri
     } finally {
       await file.close();
     }
-    return await addLocal(dir, root, indexBytes, temporary);
+    const pieceHashes = await hashPieces(temporary);
+    return await addLocal(dir, root, { index: indexBytes, pieceHashes }, temporary);
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
@@ -156,12 +159,5 @@ async function copyStretches(
     }
   } finally {
     await file.close();
-  }
-}
-
-async function writeAt(file: FileHandle, bytes: Buffer, position: number): Promise<void> {
-  for (let written = 0; written < bytes.length;) {
-    const { bytesWritten } = await file.write(bytes, written, bytes.length - written, position + written);
-    written += bytesWritten;
   }
 }

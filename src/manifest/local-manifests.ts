@@ -1,24 +1,27 @@
-import { createXXHash64 } from 'hash-wasm';
 import { randomUUID } from 'node:crypto';
-import { open, readFile, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isHexId, type ManifestRoot } from '../core/index.js';
 import { decodeIndex, type ManifestIndex } from './manifest-index.js';
+import { hashPieces } from './piece-hashes.js';
 
 /*
  * A folder of assembled manifests, shared by any number of processes. For each root three files, each renamed
  * into place and never written to again: `<root>.index`, `<root>.sqlite`, and last `<root>.ok`, which holds
- * the size and the xxHash64 of the database. Nothing is synced: after a crash what is damaged does not match,
- * and is fetched again.
+ * the hashes of the database's pieces. Nothing is synced: after a crash what is damaged does not match, and is
+ * fetched again.
  */
 
-const READ_BYTES = 1024 * 1024;
+/** What is noted beside a manifest's database. */
+export interface LocalRecord {
+  index: ManifestIndex;
+  pieceHashes: Buffer;
+}
 
 /** A manifest whose database was just re-checked against its `.ok` file. */
-export interface LocalManifest {
+export interface LocalManifest extends LocalRecord {
   root: ManifestRoot;
   path: string;
-  index: ManifestIndex;
 }
 
 /** Where the manifest `root` is, once it was fetched or published here. */
@@ -39,21 +42,32 @@ export function temporaryPath(dir: string): string {
   return join(dir, `${randomUUID()}.tmp`);
 }
 
-/** The manifest `root` if `dir` holds it undamaged. */
+/** The manifest `root` if `dir` holds it undamaged: reads all of it. */
 export async function findLocal(dir: string, root: ManifestRoot): Promise<LocalManifest | undefined> {
+  const record = await findLocalRecord(dir, root);
+  if (record === undefined) return undefined;
   const path = localManifestPath(dir, root);
   try {
-    const expected = await readFile(okPath(dir, root), 'latin1');
-    const index = decodeIndex(root, await readFile(indexPath(dir, root)));
-    return (await fingerprint(path)) === expected ? { root, path, index } : undefined;
+    return (await hashPieces(path)).equals(record.pieceHashes) ? { root, path, ...record } : undefined;
   } catch {
-    // Missing, damaged or unreadable: whoever asks gets the manifest from the store, or the reason why not
-    // from writing it.
+    // Missing or unreadable: whoever asks gets the manifest from the store, or the reason why not from
+    // writing it.
     return undefined;
   }
 }
 
-/** The index of `root` as `dir` holds it, without a look at the database. */
+/** What is noted of `root` in `dir`, without a look at the database. */
+export async function findLocalRecord(dir: string, root: ManifestRoot): Promise<LocalRecord | undefined> {
+  const index = await findLocalIndex(dir, root);
+  if (index === undefined) return undefined;
+  try {
+    return { index, pieceHashes: await readFile(okPath(dir, root)) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** The index of `root` as `dir` holds it. */
 export async function findLocalIndex(dir: string, root: ManifestRoot): Promise<ManifestIndex | undefined> {
   try {
     return decodeIndex(root, await readFile(indexPath(dir, root)));
@@ -69,6 +83,13 @@ export async function dropLocalManifest(dir: string, root: ManifestRoot): Promis
     await rm(path, { force: true });
 }
 
+/** As `dropLocalManifest`, but its database becomes `target`, on the same file system, for whoever calls. */
+export async function takeLocalManifest(dir: string, root: ManifestRoot, target: string): Promise<void> {
+  await rm(okPath(dir, root), { force: true });
+  await rename(localManifestPath(dir, root), target);
+  await rm(indexPath(dir, root), { force: true });
+}
+
 /** The root whose index a file name of the folder stands for. */
 export function rootOfIndexFile(name: string): ManifestRoot | undefined {
   const [root = '', ...extensions] = name.split('.');
@@ -82,14 +103,13 @@ export function rootOfIndexFile(name: string): ManifestRoot | undefined {
 export async function addLocal(
   dir: string,
   root: ManifestRoot,
-  index: Uint8Array,
+  record: { index: Uint8Array; pieceHashes: Buffer },
   source: string,
 ): Promise<string> {
   const path = localManifestPath(dir, root);
-  const ok = await fingerprint(source);
-  await writeAndRename(dir, indexPath(dir, root), index);
+  await writeAndRename(dir, indexPath(dir, root), record.index);
   await rename(source, path);
-  await writeAndRename(dir, okPath(dir, root), Buffer.from(ok, 'latin1'));
+  await writeAndRename(dir, okPath(dir, root), record.pieceHashes);
   return path;
 }
 
@@ -102,33 +122,4 @@ async function writeAndRename(dir: string, path: string, bytes: Uint8Array): Pro
     await rm(temporary, { force: true });
     throw error;
   }
-}
-
-/** Size and xxHash64 of a file, as its `.ok` file has them. */
-async function fingerprint(path: string): Promise<string> {
-  const hasher = await createXXHash64();
-  const file = await open(path, 'r');
-  try {
-    const buffer = Buffer.allocUnsafe(READ_BYTES);
-    let sizeBytes = 0;
-    for (;;) {
-      const read = await readAt(file, buffer, sizeBytes);
-      if (read.length === 0) return `${String(sizeBytes)} ${hasher.digest('hex')}\n`;
-      hasher.update(read);
-      sizeBytes += read.length;
-    }
-  } finally {
-    await file.close();
-  }
-}
-
-/** Fills `buffer` from `position` as far as the file goes; the part that was filled. */
-export async function readAt(file: FileHandle, buffer: Buffer, position: number): Promise<Buffer> {
-  let filled = 0;
-  while (filled < buffer.length) {
-    const { bytesRead } = await file.read(buffer, filled, buffer.length - filled, position + filled);
-    if (bytesRead === 0) break;
-    filled += bytesRead;
-  }
-  return buffer.subarray(0, filled);
 }

@@ -10,7 +10,7 @@ export interface FileContent {
 }
 
 /**
- * Writes one manifest file, from nothing or on a copy of its parent's. Synchronous, one transaction; nothing
+ * Writes one manifest file, from nothing or in a copy of its parent's. Synchronous, one transaction; nothing
  * is durable and nobody may open the file before `finish`. Counters follow from the rows, nobody keeps them
  * by hand.
  *
@@ -40,8 +40,11 @@ export interface ManifestBuilder {
   setXattrs(ino: Ino, xattrs: readonly XattrRow[]): void;
   /** Never below what they were; `finish` wants them above all in use. */
   setNext(nextIno: Ino, nextCookie: number): void;
-  /** Commits and closes; the file is complete. */
-  finish(): void;
+  /**
+   * Commits and closes; the file is complete. Returns the pieces (FORMAT.md M-9) that were written: all others are the parent's,
+   * byte for byte. Of a manifest from nothing all.
+   */
+  finish(): ReadonlySet<number>;
   /** Closes and deletes the file. */
   abandon(): void;
 }

@@ -1,5 +1,8 @@
 import type { BlockId, ContentId, Extent, Ino, InodeAttributes } from '../core/index.js';
 
+/** Entries that a listing asks for at once. */
+export const LISTING_PAGE_ROWS = 256;
+
 export interface ManifestCounters {
   /** Regular files, by inode. */
   files: number;
@@ -19,6 +22,16 @@ export interface DentryRow {
 /** A dentry with the inode it names. */
 export interface DentryWithInode extends DentryRow {
   inode: InodeAttributes;
+}
+
+/** A regular file with all its content. */
+export interface StoredFile {
+  cookie: number;
+  ino: Ino;
+  size: number;
+  /** The bytes, where the manifest itself holds them; else `extents` say where they are. */
+  embedded: Buffer | undefined;
+  extents: Extent[];
 }
 
 export interface XattrRow {
@@ -45,6 +58,14 @@ export interface ManifestReader {
   /** Entries of a directory with cookies above `afterCookie`, in cookie order, at most `limit`. */
   list(parent: Ino, afterCookie: number, limit: number): DentryRow[];
   listWithInodes(parent: Ino, afterCookie: number, limit: number): DentryWithInode[];
+  /** Prepares, in spare time, what a walk of the tree will list next with LISTING_PAGE_ROWS; false when there is nothing to do. */
+  listAhead(): boolean;
+
+  /**
+   * The content of a directory's regular files of 1 to `maxBytes` bytes with cookies from `fromCookie` on, in cookie order: of as many as
+   * `limit` rows (an extent or an embedded content is one) describe whole, at least one if there is any of so few extents.
+   */
+  contents(parent: Ino, fromCookie: number, maxBytes: number, limit: number): StoredFile[];
 
   /** Every place an inode is named from. A directory has one; the root has none. */
   namesOf(ino: Ino): { parent: Ino; name: Buffer }[];

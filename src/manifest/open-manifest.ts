@@ -14,13 +14,16 @@ import {
   type Ino,
   type InodeAttributes,
 } from '../core/index.js';
+import { ListingAhead } from './listing-ahead.js';
 import { ManifestQuery, corruptManifest, openManifestDatabase, type Row } from './manifest-database.js';
-import type {
-  DentryRow,
-  DentryWithInode,
-  ManifestCounters,
-  ManifestReader,
-  XattrRow,
+import {
+  LISTING_PAGE_ROWS,
+  type DentryRow,
+  type DentryWithInode,
+  type StoredFile,
+  type ManifestCounters,
+  type ManifestReader,
+  type XattrRow,
 } from './manifest-reader.js';
 import {
   dentryFault,
@@ -60,11 +63,13 @@ class SqliteManifestReader implements ManifestReader {
   readonly nextCookie: number;
 
   readonly #database: Database.Database;
+  readonly #ahead = new ListingAhead((parent) => this.#fetchListing(parent, 0, LISTING_PAGE_ROWS));
   readonly #inode: ManifestQuery<[Ino]>;
   readonly #inodes: ManifestQuery<[Ino, number]>;
   readonly #lookup: ManifestQuery<[Ino, Buffer]>;
   readonly #list: ManifestQuery<[Ino, number, number]>;
   readonly #listWithInodes: ManifestQuery<[Ino, number, number]>;
+  readonly #contents: ManifestQuery<[Ino, number, number, number]>;
   readonly #names: ManifestQuery<[Ino]>;
   readonly #symlink: ManifestQuery<[Ino]>;
   readonly #xattrs: ManifestQuery<[Ino]>;
@@ -98,6 +103,13 @@ class SqliteManifestReader implements ManifestReader {
     this.#listWithInodes = query(
       `SELECT d.cookie, d.name, d.ino, ${INODE_COLUMNS.slice(1).join(', ')} FROM dentry d
        LEFT JOIN inode i ON i.ino = d.ino WHERE d.parent = ? AND d.cookie > ? ORDER BY d.cookie LIMIT ?`,
+    );
+    this.#contents = query(
+      `SELECT d.cookie, d.ino, i.mode, i.size, m.bytes, e.offset, e.length, e.block_offset, b.id FROM dentry d
+       CROSS JOIN inode i ON i.ino = d.ino LEFT JOIN embedded m ON m.ino = d.ino LEFT JOIN extent e ON e.ino = d.ino
+       LEFT JOIN block b ON b.idx = e.block
+       WHERE d.parent = ? AND d.cookie >= ? AND (i.mode & ${String(S_IFMT)}) = ${String(S_IFREG)} AND i.size BETWEEN 1 AND ?
+       ORDER BY d.cookie, e.offset LIMIT ?`,
     );
     this.#names = query('SELECT parent, cookie, name FROM dentry WHERE ino = ? ORDER BY parent, cookie');
     this.#symlink = query('SELECT target FROM symlink WHERE ino = ?');
@@ -142,6 +154,16 @@ class SqliteManifestReader implements ManifestReader {
   }
 
   listWithInodes(parent: Ino, afterCookie: number, limit: number): DentryWithInode[] {
+    if (afterCookie !== 0 || limit !== LISTING_PAGE_ROWS)
+      return this.#fetchListing(parent, afterCookie, limit);
+    return this.#ahead.take(parent);
+  }
+
+  listAhead(): boolean {
+    return this.#ahead.work();
+  }
+
+  #fetchListing(parent: Ino, afterCookie: number, limit: number): DentryWithInode[] {
     const entries: DentryWithInode[] = [];
     for (const row of this.#listWithInodes.all(parent, afterCookie, limit)) {
       this.#check(dentryFault(parent, row[0], row[1], row[2]));
@@ -149,6 +171,39 @@ class SqliteManifestReader implements ManifestReader {
       entries.push({ cookie: row[0] as number, name: row[1] as Buffer, ino: inode.ino, inode });
     }
     return entries;
+  }
+
+  contents(parent: Ino, fromCookie: number, maxBytes: number, limit: number): StoredFile[] {
+    const files: StoredFile[] = [];
+    let notBefore = 0;
+    const rows = this.#contents.all(parent, fromCookie, maxBytes, limit);
+    for (const [cookie, ino, , size, bytes, offset, length, blockOffset, id] of rows) {
+      let file = files.at(-1);
+      if (file === undefined || file.cookie !== cookie) {
+        if (!isInodeNumber(ino)) throw this.#corrupt(`an entry of directory ${String(parent)}`);
+        file = { cookie: cookie as number, ino, size: size as number, embedded: undefined, extents: [] };
+        files.push(file);
+        notBefore = 0;
+      }
+      if (bytes !== null) {
+        if (!Buffer.isBuffer(bytes) || bytes.length !== size)
+          throw this.#corrupt(`embedded bytes of inode ${String(ino)}`);
+        file.embedded = bytes;
+      }
+      if (offset === null) continue;
+      this.#check(extentFault(file.ino, offset, length, blockOffset, notBefore, file.size));
+      if (!isDigest(id)) throw this.#corrupt(`block of an extent of inode ${String(ino)}`);
+      notBefore = (offset as number) + (length as number);
+      file.extents.push({
+        offset: offset as number,
+        length: length as number,
+        block: blockIdOf(id),
+        blockOffset: blockOffset as number,
+      });
+    }
+    // Of the last there may be more.
+    if (rows.length === limit) files.pop();
+    return files;
   }
 
   namesOf(ino: Ino): { parent: Ino; name: Buffer }[] {

@@ -2,7 +2,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { MANIFEST_PIECE_BYTES, PACK_TARGET_BYTES, type BlockId, type ManifestRoot } from '../core/index.js';
 import { encodeBlock, type BlockStore } from '../blocks/index.js';
 import { forEachBounded } from './for-each-bounded.js';
-import { addLocal, findLocal, readAt } from './local-manifests.js';
+import { addLocal, findLocalRecord, type LocalRecord } from './local-manifests.js';
 import {
   encodeIndex,
   manifestKey,
@@ -11,11 +11,18 @@ import {
   type ManifestIndex,
   type Run,
 } from './manifest-index.js';
+import { hashPieces, rehashPieces } from './piece-hashes.js';
+import { readAt } from './read-at.js';
 
 /** Blocks read, packed and on their way at once; also the memory publishing takes, in MiB. */
 const PUTS_IN_FLIGHT = 8;
 
-const COMPARE_BYTES = 1024 * 1024;
+/** Pieces that are written afresh together when they are scattered: as many as a new block holds. */
+const REGION_PIECES = PACK_TARGET_BYTES / MANIFEST_PIECE_BYTES;
+
+/** Runs of a manifest, for each of its regions, and for all of it. */
+const RUNS_PER_REGION = 16;
+const RUNS_MIN = 64;
 
 export interface PublishManifestOptions {
   /** A finished manifest on the file system of `dir`. It is moved into `dir`. */
@@ -23,10 +30,10 @@ export interface PublishManifestOptions {
   /** The folder of this machine's manifests, as `fetchManifest` has it. */
   dir: string;
   /**
-   * The version it was made from: its blocks are used again for pieces that did not change, if `dir` holds
-   * it.
+   * The version it was made from, and what its builder says was written: the parent's blocks are used again for all other pieces,
+   * if `dir` holds the parent.
    */
-  parentRoot?: ManifestRoot;
+  parent?: { root: ManifestRoot; writtenPieces: ReadonlySet<number> };
   blocks: BlockStore;
   objects: IndexStore;
 }
@@ -56,17 +63,28 @@ interface Plan {
   runs: PlannedRun[];
 }
 
+/** The parent's index and hashes, and which pieces are not the parent's. */
+interface Descent extends LocalRecord {
+  writtenPieces: ReadonlySet<number>;
+}
+
 /**
  * Stores a manifest: its blocks, then the index object that names them (law 1), and adds it to the local
- * ones. Publishing the same manifest again changes nothing. Throws `CairnError` as the stores do.
+ * ones. Costs what was written since the parent, where `dir` holds that. Publishing the same manifest again changes nothing.
+ * Throws `CairnError` as the stores do.
  */
 export async function publishManifest(options: PublishManifestOptions): Promise<PublishedManifest> {
-  const { path, dir, parentRoot, blocks, objects } = options;
+  const { path, dir, parent, blocks, objects } = options;
+  const record = parent === undefined ? undefined : await findLocalRecord(dir, parent.root);
+  const descent =
+    parent === undefined || record === undefined
+      ? undefined
+      : { ...record, writtenPieces: parent.writtenPieces };
   const file = await open(path, 'r');
   let published: { index: Buffer; newBlocks: PublishedManifest['newBlocks'] };
   try {
     const { size: sizeBytes } = await file.stat();
-    const plan = await planRuns(file, sizeBytes, dir, parentRoot);
+    const plan = planRuns(sizeBytes, descent);
     const newBlocks = await putPacks(file, plan.packs, blocks);
     const runs = plan.runs.map((run) => ({ ...run, block: storedBlock(run.block, newBlocks) }));
     published = { index: encodeIndex({ sizeBytes, runs }), newBlocks };
@@ -76,55 +94,51 @@ export async function publishManifest(options: PublishManifestOptions): Promise<
   const { index, newBlocks } = published;
   const root = rootOf(index);
   await objects.put(manifestKey(root), index, { ifAbsent: true });
+  const pieceHashes =
+    descent === undefined
+      ? await hashPieces(path)
+      : await rehashPieces(path, descent.pieceHashes, descent.writtenPieces);
   const storedBytes = newBlocks.reduce((sum, block) => sum + block.storedBytes, index.length);
-  return { root, path: await addLocal(dir, root, index, path), newBlocks, storedBytes };
+  return { root, path: await addLocal(dir, root, { index, pieceHashes }, path), newBlocks, storedBytes };
 }
 
 /**
- * The parent's runs where the pieces are the same, new blocks elsewhere. A long line of descent scatters a
- * manifest over ever more blocks, each holding ever less of it: from some point on it is cheaper for all who
- * fetch it to write it afresh.
+ * The parent's runs where the pieces are the parent's, new blocks elsewhere. A long line of descent scatters a
+ * manifest over ever more blocks, each holding ever less of it, which all who fetch it pay for: the regions with most runs are
+ * written afresh, as many as keep the runs below a limit. Each version then pays about for the runs it adds.
  */
-async function planRuns(
-  file: FileHandle,
-  sizeBytes: number,
-  dir: string,
-  parentRoot: ManifestRoot | undefined,
-): Promise<Plan> {
-  const pieceCount = Math.ceil(sizeBytes / MANIFEST_PIECE_BYTES);
-  const parent = parentRoot === undefined ? undefined : await findLocal(dir, parentRoot);
-  if (parent !== undefined) {
-    const unchanged = await unchangedPieces(file, sizeBytes, parent.path, parent.index.sizeBytes);
-    const plan = layOut(sizeBytes, unchanged, parent.index);
-    if (plan.runs.length <= 4 * Math.ceil(sizeBytes / PACK_TARGET_BYTES) + 64) return plan;
+function planRuns(sizeBytes: number, descent: Descent | undefined): Plan {
+  const unchanged = new Uint8Array(Math.ceil(sizeBytes / MANIFEST_PIECE_BYTES));
+  if (descent === undefined) return layOut(sizeBytes, unchanged, { sizeBytes: 0, runs: [] });
+  unchanged.fill(1, 0, Math.ceil(descent.index.sizeBytes / MANIFEST_PIECE_BYTES));
+  for (const piece of descent.writtenPieces) unchanged[piece] = 0;
+  const runsMax = RUNS_MIN + RUNS_PER_REGION * Math.ceil(unchanged.length / REGION_PIECES);
+  for (;;) {
+    const plan = layOut(sizeBytes, unchanged, descent.index);
+    const excess = plan.runs.length - runsMax;
+    if (excess <= 0) return plan;
+    for (const region of scatteredRegions(plan.runs, excess))
+      unchanged.fill(0, region * REGION_PIECES, (region + 1) * REGION_PIECES);
   }
-  return layOut(sizeBytes, new Uint8Array(pieceCount), { sizeBytes: 0, runs: [] });
 }
 
-/** For each piece 1 if the parent has the same bytes at the same place. */
-async function unchangedPieces(
-  file: FileHandle,
-  sizeBytes: number,
-  parentPath: string,
-  parentBytes: number,
-): Promise<Uint8Array> {
-  const unchanged = new Uint8Array(Math.ceil(sizeBytes / MANIFEST_PIECE_BYTES));
-  const [ours, theirs] = [Buffer.allocUnsafe(COMPARE_BYTES), Buffer.allocUnsafe(COMPARE_BYTES)];
-  const parent = await open(parentPath, 'r');
-  try {
-    for (let position = 0; position < Math.min(sizeBytes, parentBytes); position += COMPARE_BYTES) {
-      const a = await readAt(file, ours, position);
-      const b = await readAt(parent, theirs, position);
-      for (let at = 0; at < a.length; at += MANIFEST_PIECE_BYTES) {
-        const end = at + MANIFEST_PIECE_BYTES;
-        if (a.subarray(at, end).equals(b.subarray(at, end)))
-          unchanged[(position + at) / MANIFEST_PIECE_BYTES] = 1;
-      }
-    }
-  } finally {
-    await parent.close();
+/** The regions with most runs, as many as have `excess` runs more than the one each needs. */
+function scatteredRegions(runs: readonly PlannedRun[], excess: number): number[] {
+  const runsOf = new Map<number, number>();
+  let position = 0;
+  for (const { length } of runs) {
+    const region = Math.floor(position / PACK_TARGET_BYTES);
+    runsOf.set(region, (runsOf.get(region) ?? 0) + 1);
+    position += length;
   }
-  return unchanged;
+  const regions: number[] = [];
+  let saved = 0;
+  for (const [region, count] of [...runsOf].sort(([, one], [, other]) => other - one)) {
+    if (saved >= excess) break;
+    regions.push(region);
+    saved += count - 1;
+  }
+  return regions;
 }
 
 function layOut(sizeBytes: number, unchanged: Uint8Array, parent: ManifestIndex): Plan {

@@ -14,6 +14,7 @@ import { CairnError } from '../core/index.js';
 import { bodyChunks, bodyStream, checkSize, GET_MAX_BYTES_DEFAULT, type BodySource } from './object-body.js';
 import { assertKeyPrefix, assertObjectKey, assertRange, isObjectKey } from './object-key.js';
 import type { GetOptions, ListOptions, ObjectStore, PutOptions, StoreCounters } from './object-store.js';
+import { DirectGets, type DirectAnswer } from './s3-direct-get.js';
 import { nameOf, s3Error, statusOf } from './s3-errors.js';
 import { newStoreCounters } from './store-counters.js';
 
@@ -50,6 +51,7 @@ export class S3Store implements ObjectStore {
   readonly #bucket: string;
   readonly #keyPrefix: string;
   readonly #timeouts: S3Timeouts;
+  readonly #directGets: DirectGets;
 
   private constructor(client: S3Client, bucket: string, prefix: string, timeouts: S3Timeouts) {
     this.url = prefix === '' ? `s3://${bucket}` : `s3://${bucket}/${prefix}`;
@@ -57,6 +59,7 @@ export class S3Store implements ObjectStore {
     this.#bucket = bucket;
     this.#keyPrefix = prefix === '' ? '' : `${prefix}/`;
     this.#timeouts = timeouts;
+    this.#directGets = new DirectGets(client);
     this.#countRequests();
   }
 
@@ -94,9 +97,11 @@ export class S3Store implements ObjectStore {
     const limits = { maxBytes: GET_MAX_BYTES_DEFAULT, ...options };
     return this.#request('read', this.#name(key), options.signal, async (signal) => {
       const source = await this.#openBody(key, limits, signal, signal);
-      const chunks: Buffer[] = [];
-      for await (const chunk of bodyChunks(source)) chunks.push(chunk);
-      return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+      // In memory of its own, which can be handed to another thread.
+      const body = Buffer.allocUnsafeSlow(source.expectedBytes);
+      let filled = 0;
+      for await (const chunk of bodyChunks(source)) filled += chunk.copy(body, filled);
+      return body;
     });
   }
 
@@ -228,14 +233,12 @@ export class S3Store implements ObjectStore {
     bodySignal: AbortSignal | undefined,
   ): Promise<BodySource> {
     const { range } = options;
-    const command = new GetObjectCommand({
-      ...this.#object(key),
-      ...(range === undefined ? {} : { Range: `bytes=${String(range.start)}-${String(range.end - 1)}` }),
-    });
-    const answer = await this.#client.send(command, { abortSignal: signal });
-    const stream = bodyOf(answer);
+    const { stream, sizeBytes: expectedBytes } = await this.#answer(
+      this.#object(key),
+      range === undefined ? undefined : `bytes=${String(range.start)}-${String(range.end - 1)}`,
+      signal,
+    );
     const what = this.#name(key);
-    const expectedBytes = answer.ContentLength ?? 0;
     try {
       checkSize(what, expectedBytes, options);
     } catch (error) {
@@ -252,6 +255,21 @@ export class S3Store implements ObjectStore {
           ? bodySignal.reason
           : s3Error(error, { verb: 'read', what, bucket: this.#bucket }),
     };
+  }
+
+  async #answer(
+    object: { Bucket: string; Key: string },
+    range: string | undefined,
+    abortSignal: AbortSignal,
+  ): Promise<DirectAnswer> {
+    if (this.#directGets.ready) {
+      this.counters.requests.get += 1;
+      const answer = await this.#directGets.get(object.Key, range, abortSignal);
+      if (answer !== undefined) return answer;
+    }
+    const command = new GetObjectCommand({ ...object, ...(range === undefined ? {} : { Range: range }) });
+    const answer = await this.#client.send(command, { abortSignal });
+    return { stream: bodyOf(answer), sizeBytes: answer.ContentLength ?? 0 };
   }
 
   /** Runs `operation` with the signal of its deadline and its caller, and answers for what it throws. */

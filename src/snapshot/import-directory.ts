@@ -129,7 +129,8 @@ export async function importDirectory(options: ImportOptions): Promise<ImportRes
   try {
     await scan.run();
     const { reusedFiles, skipped } = scan;
-    if (!recorder.finish()) {
+    const writtenPieces = recorder.finish();
+    if (writtenPieces === undefined) {
       if (head === undefined || parent === undefined) throw new Error('a first version differs from nothing');
       return {
         created: false,
@@ -146,7 +147,7 @@ export async function importDirectory(options: ImportOptions): Promise<ImportRes
     const manifest = await publishManifest({
       path: draftPath,
       dir: manifestDir,
-      ...(head && { parentRoot: head.root }),
+      ...(head && { parent: { root: head.root, writtenPieces } }),
       blocks,
       objects,
     });

@@ -1,15 +1,16 @@
-import fs from 'node:fs';
-import path from 'node:path';
 import { isDirectory, isRegular, isSymlink } from '../core/index.js';
 import type { BlockStore } from '../blocks/index.js';
 import type { Catalog, Version } from '../catalog/index.js';
 import {
-  createManifestFrom,
+  changeManifest,
+  fetchManifest,
   localManifestPath,
   openManifest,
   publishManifest,
   type ManifestBuilder,
   type ManifestReader,
+  type ManifestStep,
+  type WorkingCopy,
 } from '../manifest/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import { MergedView, type BaseVersion, type SealedLayer, type UpperLayer } from '../upper/index.js';
@@ -26,11 +27,15 @@ export interface PublishOptions {
   objects: ObjectStore;
   blocks: BlockStore;
   manifestDir: string;
+  /** Of `manifestDir`. */
+  workingCopy: WorkingCopy;
   embedBelowBytes: number;
 }
 
 export interface PublishedLayer {
   version: Version;
+  /** From the base's manifest to the version's; undefined where it was published before. */
+  step: ManifestStep | undefined;
   changedFiles: number;
   newBlocks: number;
   storedBytes: number;
@@ -38,54 +43,37 @@ export interface PublishedLayer {
 
 /**
  * Makes the next version out of a sealed layer: blocks, then the manifest, then the version's row (law 1), which moves the head by
- * compare-and-swap (law 7). Changes nothing locally but a temporary manifest, so that after any failure, or the death of the process, it
- * is simply called again: what is stored already is not stored twice, and a version that was published already is returned.
+ * compare-and-swap (law 7). The version's manifest is a local one then. Changes nothing else locally, so that after any failure, or the death of
+ * the process, it is simply called again: what is stored already is not stored twice, and a version that was published already is returned.
  *
  * Throws `conflict` when the head is not the base any more; `unreachable` when the store or the catalog is.
  */
 export async function publishLayer(options: PublishOptions): Promise<PublishedLayer> {
-  const { layer, sealed, base, catalog, blocks, manifestDir } = options;
+  const { layer, sealed, base, catalog, objects, blocks, manifestDir } = options;
   const already = await catalog.published(base.workspace, sealed.publishId);
-  if (already !== undefined) return { version: already, changedFiles: 0, newBlocks: 0, storedBytes: 0 };
+  if (already !== undefined) {
+    await fetchManifest({ root: already.root, dir: manifestDir, blocks, objects });
+    return { version: already, step: undefined, changedFiles: 0, newBlocks: 0, storedBytes: 0 };
+  }
 
-  const parentPath = localManifestPath(manifestDir, base.root);
-  const childPath = path.join(manifestDir, `${sealed.publishId}.building`);
-  const parent = openManifest(parentPath);
+  const childPath = await options.workingCopy.take(base.root);
+  const parent = openManifest(localManifestPath(manifestDir, base.root));
   let child: ManifestReader | undefined;
   try {
-    fs.rmSync(childPath, { force: true });
-    const builder = createManifestFrom(parentPath, childPath);
-    const content = new ChangedContent({
-      view: new MergedView([layer], parent),
-      parent,
-      blocks,
-      catalog,
-      embedBelowBytes: options.embedBelowBytes,
-      setContent: (ino, fileContent) => {
-        builder.setContent(ino, fileContent);
-      },
-    });
-    let changedFiles: number;
-    try {
-      changedFiles = await applyLayer(builder, layer, parent, content);
-      builder.finish();
-    } catch (error) {
-      builder.abandon();
-      throw error;
-    }
-    const manifest = await publishManifest({
+    const { changedFiles, writtenPieces, content } = await buildManifest(options, childPath, parent);
+    const { root, ...manifest } = await publishManifest({
       path: childPath,
       dir: manifestDir,
-      parentRoot: base.root,
+      parent: { root: base.root, writtenPieces },
       blocks,
-      objects: options.objects,
+      objects,
     });
-    child = openManifest(localManifestPath(manifestDir, manifest.root));
+    child = openManifest(manifest.path);
     const newBlocks = [...content.newBlocks, ...manifest.newBlocks];
     const version = await catalog.publish({
       workspace: base.workspace,
       parentSeq: base.seq,
-      root: manifest.root,
+      root,
       author: sealed.author,
       message: sealed.message,
       publishId: sealed.publishId,
@@ -97,11 +85,37 @@ export async function publishLayer(options: PublishOptions): Promise<PublishedLa
       ...publicationRows(parent, child, touchedInodes(layer, parent)),
     });
     const storedBytes = newBlocks.reduce((sum, block) => sum + block.storedBytes, 0);
-    return { version, changedFiles, newBlocks: newBlocks.length, storedBytes };
+    const step = { from: base.root, to: root, writtenPieces };
+    return { version, step, changedFiles, newBlocks: newBlocks.length, storedBytes };
   } finally {
     child?.close();
     parent.close();
-    fs.rmSync(childPath, { force: true });
+  }
+}
+
+/** Changes the copy of the parent's manifest at `path` into the version's, and stores the content that is new. */
+async function buildManifest(
+  { layer, blocks, catalog, embedBelowBytes }: PublishOptions,
+  path: string,
+  parent: ManifestReader,
+): Promise<{ changedFiles: number; writtenPieces: ReadonlySet<number>; content: ChangedContent }> {
+  const builder = changeManifest(path);
+  try {
+    const content = new ChangedContent({
+      view: new MergedView([layer], parent),
+      parent,
+      blocks,
+      catalog,
+      embedBelowBytes,
+      setContent: (ino, fileContent) => {
+        builder.setContent(ino, fileContent);
+      },
+    });
+    const changedFiles = await applyLayer(builder, layer, parent, content);
+    return { changedFiles, writtenPieces: builder.finish(), content };
+  } catch (error) {
+    builder.abandon();
+    throw error;
   }
 }
 

@@ -163,20 +163,19 @@ export class TreeRecorder {
     this.#dropInode(entry.inode);
   }
 
-  /** Completes the manifest. False, and no manifest, when the tree is as in the parent version. */
-  finish(): boolean {
+  /** Completes the manifest: the pieces that were written. Undefined, and no manifest, when the tree is as in the parent version. */
+  finish(): ReadonlySet<number> | undefined {
     for (const ino of this.#maybeRemoved) {
       if (!this.#goingOn.has(ino)) this.#changing(ino).removeInode(ino);
     }
     if (!this.#differs) {
       this.abandon();
-      return false;
+      return undefined;
     }
     const builder = this.#building();
     builder.setNext(this.#nextIno, this.#nextCookie);
     this.#builder = undefined;
-    builder.finish();
-    return true;
+    return builder.finish();
   }
 
   /** Leaves nothing behind. */

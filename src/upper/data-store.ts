@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { fsError, type Ino } from '../core/index.js';
+import { beginWriteback } from '../posix/index.js';
 
 /** `segment` of an extent whose bytes are in the inode's own sparse file, at the same offset as in the file itself. */
 export const OWN_FILE = -1;
@@ -11,6 +12,9 @@ export const ZEROS = -2;
 /** Small files share log segments of this size; a segment without live bytes is deleted. */
 const SEGMENT_BYTES = 64 * 1024 * 1024;
 const OPEN_FILES_MAX = 128;
+
+/** Whoever writes a large file goes on while the disk takes what is there: the fsync at its end finds most of it done. */
+const WRITEBACK_STRETCH_BYTES = 8 * 1024 * 1024;
 
 /** Left to the metadata when data fills the disk: without it a full disk could not even be emptied, for a removal is a commit too. */
 const RESERVED_BYTES = 8 * 1024 * 1024;
@@ -80,7 +84,12 @@ export class DataStore {
   }
 
   writeOwnFile(ino: Ino, offset: number, data: Buffer): void {
-    this.#writeAll(this.#fd(this.ownFilePath(ino)), data, offset);
+    const fd = this.#fd(this.ownFilePath(ino));
+    this.#writeAll(fd, data, offset);
+    const end = offset + data.length;
+    const stretchEnd = end - (end % WRITEBACK_STRETCH_BYTES);
+    if (offset < stretchEnd)
+      beginWriteback(fd, stretchEnd - WRITEBACK_STRETCH_BYTES, WRITEBACK_STRETCH_BYTES);
     // What was cut off before, in the same transaction, has data again.
     for (const pending of this.#pendingTruncate) {
       if (pending.ino === ino) pending.size = Math.max(pending.size, offset + data.length);

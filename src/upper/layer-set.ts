@@ -76,11 +76,26 @@ export class LayerSet {
     fs.mkdirSync(path.join(dir, 'layers'), { recursive: true, mode: 0o700 });
     const previous = LayerSet.read(dir);
     const activeId = (previous?.activeId ?? 0) + 1;
-    UpperLayer.create(layerDir(dir, activeId), { ...next, lastUnique: '', lastReply: Buffer.alloc(0) });
+    UpperLayer.create(layerDir(dir, activeId), {
+      nextIno: next.ino,
+      nextCookie: next.cookie,
+      lastUnique: '',
+      lastReply: Buffer.alloc(0),
+    });
     const set = new LayerSet(dir, { format: 1, base, activeId, sealed: [], retained: [] });
     set.#write(set.#state);
     set.#sweep();
     return set;
+  }
+
+  /** Makes the layers whole that a dead process left behind. Before anybody opens one. */
+  static recover(dir: string, { activeId, sealed, retained }: LayerSetState): void {
+    const ids = [
+      activeId,
+      ...sealed.map((layer) => layer.id),
+      ...retained.flatMap((stack) => stack.layerIds),
+    ];
+    for (const id of new Set(ids)) UpperLayer.recover(layerDir(dir, id));
   }
 
   static open(dir: string): LayerSet {
@@ -106,9 +121,10 @@ export class LayerSet {
   seal(active: UpperLayer, sealed: Omit<SealedLayer, 'id'>): UpperLayer {
     const id = this.#state.activeId;
     const nextId = id + 1;
+    active.fold();
     UpperLayer.create(this.layerDir(nextId), {
-      ino: active.nextIno,
-      cookie: active.nextCookie,
+      nextIno: active.nextIno,
+      nextCookie: active.nextCookie,
       // A request answered just before the seal may be resent after it.
       ...active.last(),
     });
@@ -117,6 +133,7 @@ export class LayerSet {
       sealed: [...this.#state.sealed, { ...sealed, id }],
       retained: this.#state.retained.map((stack) => ({ ...stack, layerIds: [id, ...stack.layerIds] })),
     });
+    active.freeze();
     return UpperLayer.open(this.layerDir(nextId), true);
   }
 

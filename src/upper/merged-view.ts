@@ -1,10 +1,14 @@
 import { isDirectory, ROOT_INO, type Extent, type Ino, type InodeAttributes } from '../core/index.js';
-import type { DentryRow, DentryWithInode, ManifestReader, XattrRow } from '../manifest/index.js';
+import {
+  LISTING_PAGE_ROWS,
+  type DentryRow,
+  type DentryWithInode,
+  type ManifestReader,
+  type XattrRow,
+} from '../manifest/index.js';
 import { ZEROS } from './data-store.js';
-import type { LayerExtent, LayerInode, UpperLayer } from './upper-layer.js';
-
-/** Entries fetched by one query of a listing. */
-const LIST_PAGE = 256;
+import type { LayerExtent, LayerInode } from './layer-database.js';
+import type { UpperLayer } from './upper-layer.js';
 
 /** Where a stretch of a file's bytes is. In order and without gaps; `block` parts are the manifest's extents, cut to size. */
 export type ContentPart =
@@ -46,7 +50,8 @@ export class MergedView {
       const dentry = layer.dentry(parent, name);
       if (dentry !== undefined) return dentry.ino === 0 ? undefined : dentry;
     }
-    return this.manifest.lookup(parent, name);
+    // A directory that a layer made has nothing below.
+    return parent < this.manifest.nextIno ? this.manifest.lookup(parent, name) : undefined;
   }
 
   /**
@@ -125,9 +130,10 @@ export class MergedView {
   }
 
   *#listManifest(parent: Ino, afterCookie: number, hiding: UpperLayer[]): IterableIterator<DentryWithInode> {
+    if (parent >= this.manifest.nextIno) return;
     let after = afterCookie;
     for (;;) {
-      const page = this.manifest.listWithInodes(parent, after, LIST_PAGE);
+      const page = this.manifest.listWithInodes(parent, after, LISTING_PAGE_ROWS);
       for (const entry of page) {
         after = entry.cookie;
         if (hiding.some((layer) => layer.dentry(parent, entry.name) !== undefined)) continue;
@@ -135,7 +141,7 @@ export class MergedView {
         if (changed !== undefined) entry.inode = changed;
         yield entry;
       }
-      if (page.length < LIST_PAGE) return;
+      if (page.length < LISTING_PAGE_ROWS) return;
     }
   }
 
@@ -147,14 +153,14 @@ export class MergedView {
   ): IterableIterator<DentryWithInode> {
     let after = afterCookie;
     for (;;) {
-      const page = layer.list(parent, after, LIST_PAGE);
+      const page = layer.list(parent, after, LISTING_PAGE_ROWS);
       for (const entry of page) {
         after = entry.cookie;
         if (hiding.some((above) => above.dentry(parent, entry.name) !== undefined)) continue;
         const inode = this.inode(entry.ino);
         if (inode !== undefined) yield { ...entry, inode };
       }
-      if (page.length < LIST_PAGE) return;
+      if (page.length < LISTING_PAGE_ROWS) return;
     }
   }
 

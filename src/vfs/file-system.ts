@@ -25,8 +25,17 @@ export type ReadPart =
   | { kind: 'bytes'; length: number; bytes: Buffer }
   | { kind: 'block'; length: number; block: BlockId; blockOffset: number };
 
-/** Takes one directory entry; false when its buffer is full (the entry was not taken and will be listed again). */
-export type EntrySink = (cookie: number, name: Buffer, ino: Ino, inode: InodeAttributes) => boolean;
+/**
+ * Takes one directory entry; false when its buffer is full (the entry was not taken and will be listed again). `published`: the inode
+ * and all its content are as the mounted version has them.
+ */
+export type EntrySink = (
+  cookie: number,
+  name: Buffer,
+  ino: Ino,
+  inode: InodeAttributes,
+  published: boolean,
+) => boolean;
 
 export interface StatFs {
   blockBytes: number;
@@ -42,15 +51,14 @@ export interface StatFs {
  *
  * - Synchronous, one caller (the session thread). Refusals are thrown as `FsError`.
  * - Permission to do a thing was checked by the kernel (`default_permissions`).
- * - Operations marked *changes* run between `begin` and `commit`. `commit` makes all of it survive the death of the
- *   process (law 3), together with the reply for a resent request. `rollback` leaves no trace.
+ * - After operations marked *changes*, `commit` makes all of it survive the death of the process (law 3), together with the
+ *   reply for a resent request; or `rollback` leaves no trace.
  * - Names are checked here (length, `/`, NUL, `.` and `..`): NAME_MAX_BYTES.
  * - Every `InodeAttributes` returned is only valid until the next call: encode it at once.
  */
 export interface FileSystem {
   readonly readOnly: boolean;
 
-  begin(): void;
   /** `reply` is the whole FUSE reply, of at most 4 KiB; it is copied. `unique` without the resend bit. */
   commit(unique: bigint, reply: Buffer): void;
   rollback(): void;
@@ -67,6 +75,17 @@ export interface FileSystem {
   list(ino: Ino, cookie: number, sink: EntrySink): void;
   /** As `list`; every entry taken adds one to its inode's lookup count. */
   listPlus(ino: Ino, cookie: number, sink: EntrySink): void;
+  /**
+   * A request names the inode that may come before a change of its pages, or its pages are about to be pushed: until the kernel has
+   * forgotten it, it is touched. Returns the listing that named it last, 0 when none did or it was touched before.
+   */
+  touch(ino: Ino): number;
+  /** An entry that `listPlus` gave was part of the listing of that number, above 0 and below 2^32 - 1. */
+  setListing(ino: Ino, listing: number): void;
+  /** Whether the kernel has known the inode since that listing, which was the last to name it, and it was not touched. */
+  isUntouchedSince(ino: Ino, listing: number): boolean;
+  /** For spare moments: prepares a little of what will be asked next; false when there is nothing to do. */
+  workAhead(): boolean;
   /** The directory `ino` is in; the root's is the root. */
   parentOf(ino: Ino): Ino;
   /** What `length` bytes at `offset` are made of; shorter at the end of the file, empty beyond it. */
@@ -96,16 +115,8 @@ export interface FileSystem {
   rmdir(parent: Ino, name: Buffer): void;
   /** changes; `flags` of renameat2(2): RENAME_NOREPLACE 1, RENAME_EXCHANGE 2, RENAME_WHITEOUT 4 (refused) */
   rename(parent: Ino, name: Buffer, newParent: Ino, newName: Buffer, flags: number): void;
-  /**
-   * changes; all of `data` is taken, the bytes are copied. `killSetId`: FUSE_WRITE_KILL_SUIDGID. `fromPageCache`: FUSE_WRITE_CACHE, the
-   * kernel writes back pages and keeps the times itself (it sends them by SETATTR), so they are left alone.
-   */
-  write(
-    ino: Ino,
-    offset: number,
-    data: Buffer,
-    options: { killSetId: boolean; fromPageCache: boolean },
-  ): void;
+  /** changes; all of `data` is taken, the bytes are copied. `killSetId`: FUSE_WRITE_KILL_SUIDGID */
+  write(ino: Ino, offset: number, data: Buffer, killSetId: boolean): void;
   /** changes; `mode` of fallocate(2) */
   fallocate(ino: Ino, mode: number, offset: number, length: number): void;
   /** changes; `flags` of setxattr(2): XATTR_CREATE 1, XATTR_REPLACE 2 */

@@ -133,11 +133,6 @@ export class OverlayFileSystem implements FileSystem {
 
   // Transactions.
 
-  begin(): void {
-    if (this.readOnly) throw fsError('EROFS');
-    this.#active().begin();
-  }
-
   commit(unique: bigint, reply: Buffer): void {
     this.#active().commit(unique.toString(), reply);
     for (const ino of this.#newLookups) this.#lookups.add(ino);
@@ -192,16 +187,32 @@ export class OverlayFileSystem implements FileSystem {
   list(ino: Ino, cookie: number, sink: EntrySink): void {
     this.#directory(ino);
     for (const entry of this.#view.list(ino, cookie)) {
-      if (!sink(entry.cookie, entry.name, entry.ino, entry.inode)) return;
+      if (!sink(entry.cookie, entry.name, entry.ino, entry.inode, isPublished(entry.inode))) return;
     }
   }
 
   listPlus(ino: Ino, cookie: number, sink: EntrySink): void {
     this.#directory(ino);
     for (const entry of this.#view.list(ino, cookie)) {
-      if (!sink(entry.cookie, entry.name, entry.ino, entry.inode)) return;
+      if (!sink(entry.cookie, entry.name, entry.ino, entry.inode, isPublished(entry.inode))) return;
       this.#lookups.add(entry.ino);
     }
+  }
+
+  touch(ino: Ino): number {
+    return this.#lookups.touch(ino);
+  }
+
+  setListing(ino: Ino, listing: number): void {
+    this.#lookups.setListing(ino, listing);
+  }
+
+  isUntouchedSince(ino: Ino, listing: number): boolean {
+    return this.#lookups.isUntouchedSince(ino, listing);
+  }
+
+  workAhead(): boolean {
+    return this.#view.manifest.listAhead();
   }
 
   parentOf(ino: Ino): Ino {
@@ -377,20 +388,15 @@ export class OverlayFileSystem implements FileSystem {
     this.#move(parent, name, source, newParent, newName, target);
   }
 
-  write(
-    ino: Ino,
-    offset: number,
-    data: Buffer,
-    options: { killSetId: boolean; fromPageCache: boolean },
-  ): void {
+  write(ino: Ino, offset: number, data: Buffer, killSetId: boolean): void {
     const end = offset + data.length;
     if (end > FILE_MAX_BYTES) throw fsError('EFBIG');
     const inode = this.#ownContent(ino);
     this.#active().writeData(inode, offset, data);
     if (end > inode.size) inode.size = end;
-    if (options.killSetId) clearSetId(inode);
+    if (killSetId) clearSetId(inode);
     this.#dropCapability(inode);
-    if (!options.fromPageCache) this.#touchContent(inode);
+    this.#touchContent(inode);
     this.#active().putInode(inode);
   }
 
@@ -469,7 +475,7 @@ export class OverlayFileSystem implements FileSystem {
   /** The inode as the active layer holds it; a first change copies its attributes up. The caller puts it. */
   #own(ino: Ino): LayerInode {
     const owned = this.#active().inode(ino);
-    if (owned !== undefined) return owned;
+    if (owned !== undefined) return { ...owned };
     const below = this.inode(ino);
     return {
       ino,
@@ -681,7 +687,6 @@ export class OverlayFileSystem implements FileSystem {
     const inode = active?.inode(ino);
     if (active === undefined || inode?.nlink !== 0 || inode.created !== 1) return;
     const { lastUnique, lastReply } = active.last();
-    active.begin();
     active.deleteInode(inode);
     active.commit(lastUnique, lastReply);
   }
@@ -719,6 +724,11 @@ export class OverlayFileSystem implements FileSystem {
     directory.nlink += subdirectories;
     this.#active().putInode(directory);
   }
+}
+
+/** An inode of which a layer has a row comes with the layer's columns. */
+function isPublished(inode: InodeAttributes | LayerInode): boolean {
+  return !('contentChanged' in inode);
 }
 
 function clearSetId(inode: InodeAttributes): void {

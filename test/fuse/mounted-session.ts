@@ -64,7 +64,7 @@ export async function newMountpoint(): Promise<string> {
 
 /** Mounts a MemoryFileSystem on a new directory, served by a worker thread; this thread answers what is handed over and never touches the mount. */
 export async function startMountedSession(
-  options: { readOnly?: boolean; writeback?: boolean; spinUs?: number; files?: number } = {},
+  options: { readOnly?: boolean; spinUs?: number; files?: number } = {},
 ): Promise<MountedSession> {
   const mountpoint = await newMountpoint();
   const readOnly = options.readOnly ?? false;
@@ -81,7 +81,6 @@ export async function startMountedSession(
     fd,
     wakeFd,
     counters: counters.shared,
-    writeback: options.writeback ?? true,
     readOnly,
     spinUs: options.spinUs ?? 40,
     files: options.files ?? 0,

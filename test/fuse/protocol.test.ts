@@ -89,7 +89,6 @@ t.test('every request with a header gets one reply, with its own unique, whateve
     blocks: { tryRead: () => false },
     handOver: { read: () => undefined, sync: () => undefined, interrupt: () => undefined },
     counters: new RequestCounters(),
-    writeback: true,
     wakeFd: -1,
     onWake: () => undefined,
     onNegotiated: () => undefined,

@@ -34,7 +34,6 @@ runSession({
   blocks: { tryRead: () => false },
   handOver: { read: () => undefined, sync: () => undefined, interrupt: () => undefined },
   counters: new RequestCounters(),
-  writeback: true,
   onWake: () => undefined,
   onNegotiated: () => undefined,
   onFailure: (what, error) => {

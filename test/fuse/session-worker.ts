@@ -11,7 +11,6 @@ export interface SessionWorkerData {
   fd: number;
   wakeFd: number;
   counters: SharedArrayBuffer;
-  writeback: boolean;
   readOnly: boolean;
   spinUs: number;
   /** So many files are there from the start, in the directory `files`. */
@@ -19,7 +18,7 @@ export interface SessionWorkerData {
 }
 
 export type SessionWorkerMessage =
-  | { kind: 'negotiated'; negotiated: { minor: number; resend: boolean; writeback: boolean } }
+  | { kind: 'negotiated'; negotiated: { minor: number; resend: boolean } }
   | { kind: 'read'; unique: bigint; offset: number; size: number }
   | { kind: 'sync'; unique: bigint; files: readonly string[] }
   | { kind: 'interrupt'; unique: bigint }
@@ -49,11 +48,10 @@ class RemoteContent extends MemoryFileSystem {
 
 function fillWithFiles(fileSystem: MemoryFileSystem, count: number): void {
   const caller = { uid: 0, gid: 0, pid: 0 };
-  fileSystem.begin();
   const { ino: directory } = fileSystem.mkdir(ROOT_INO, Buffer.from('files'), 0o755, caller);
   for (let n = 0; n < count; n++) {
     const { ino } = fileSystem.mknod(directory, Buffer.from(`file-${String(n)}`), S_IFREG | 0o644, 0, caller);
-    fileSystem.write(ino, 0, Buffer.alloc(1024, 'x'), { killSetId: false, fromPageCache: false });
+    fileSystem.write(ino, 0, Buffer.alloc(1024, 'x'), false);
   }
 }
 
@@ -88,7 +86,6 @@ if (port !== null) {
     blocks: { tryRead: () => false },
     handOver,
     counters: new RequestCounters(data.counters),
-    writeback: data.writeback,
     spinUs: data.spinUs,
     onWake: () => {
       drain();

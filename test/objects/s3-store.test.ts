@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import t, { type Test } from 'tap';
@@ -186,6 +186,95 @@ await t.test('a server’s refusals keep their meaning', async (t) => {
     );
     await refused(t, store.get('object'), meaning, 'object', `get: ${title}`);
   }
+});
+
+/** Answers as `answer` says, at first with an object: the store knows then where objects are, and asks without the SDK. */
+async function storeAfterAnObject(
+  t: Test,
+  answer: (request: IncomingMessage, response: ServerResponse) => void,
+  timeouts: Parameters<typeof S3Store.open>[2] = {},
+): Promise<{ store: ObjectStore; ask: () => Promise<Buffer> }> {
+  let first = true;
+  const answering = createServer((request, response) => {
+    request.resume();
+    if (first) response.writeHead(200, { 'content-length': '5' }).end('bytes');
+    else answer(request, response);
+    first = false;
+  });
+  const store = await openIn(t, s3Environment(await listen(answering), ACCESS_KEY), timeouts);
+  stopAtEnd(t, answering);
+  const ask = async (): Promise<Buffer> => {
+    first = true;
+    t.equal((await store.get('first')).toString(), 'bytes');
+    return await store.get('object');
+  };
+  return { store, ask };
+}
+
+await t.test('refusals keep their meaning after an object was read', async (t) => {
+  let status = 500;
+  let code = '';
+  const { ask } = await storeAfterAnObject(t, (_request, response) => {
+    response.writeHead(status, { 'content-type': 'application/xml' });
+    response.end(`<Error><Code>${code}</Code><Message>as asked</Message></Error>`);
+  });
+  const cases = [
+    [500, 'InternalError', 'unreachable'],
+    [503, 'SlowDown', 'unreachable'],
+    [429, 'TooManyRequests', 'unreachable'],
+    [400, 'RequestTimeout', 'unreachable'],
+    [403, 'RequestTimeTooSkewed', 'unreachable'],
+    [403, 'AccessDenied', 'access-denied'],
+    [403, 'QuotaExceeded', 'no-space'],
+    [507, 'XMinioStorageFull', 'no-space'],
+    [404, 'NoSuchKey', 'not-found'],
+    [301, 'PermanentRedirect', 'failed'],
+    [416, 'InvalidRange', 'corrupt'],
+    [501, 'NotImplemented', 'unsupported'],
+  ] as const;
+  for (const [givenStatus, givenCode, meaning] of cases) {
+    status = givenStatus;
+    code = givenCode;
+    await refused(t, ask(), meaning, 'object', `${String(status)} ${code}`);
+  }
+});
+
+await t.test('timeouts and broken answers mean the same after an object was read', async (t) => {
+  const silent = await storeAfterAnObject(t, () => undefined, { idleMs: 100 });
+  await refused(t, silent.ask(), 'unreachable', 'object');
+  const broken = await storeAfterAnObject(t, (_request, response) => {
+    response.writeHead(200, { 'content-length': '1000' });
+    response.write('only so much', () => response.destroy());
+  });
+  await refused(t, broken.ask(), 'unreachable', 'object');
+  const large = await storeAfterAnObject(t, (_request, response) => {
+    response.writeHead(200, { 'content-length': String(100 * MIB) });
+    response.write('the beginning');
+  });
+  await refused(t, large.ask(), 'corrupt', 'object');
+  const hung = await storeAfterAnObject(t, (request) => request.socket.destroy());
+  await refused(t, hung.ask(), 'unreachable', 'object');
+});
+
+await t.test('reads after the first are signed and counted as it was, ranges too', async (t) => {
+  const asked: { url: string | undefined; authorization: string | undefined; range: string | undefined }[] =
+    [];
+  const { store, ask } = await storeAfterAnObject(t, (request, response) => {
+    const { authorization, range } = request.headers;
+    asked.push({ url: request.url, authorization, range });
+    response.writeHead(range === undefined ? 200 : 206, { 'content-length': '4' }).end('more');
+  });
+  t.equal((await ask()).toString(), 'more');
+  t.equal((await store.get('object', { range: { start: 10, end: 14 } })).toString(), 'more');
+  t.equal(store.counters.requests.get, 3);
+  t.equal(store.counters.bytesIn, 5 + 4 + 4);
+  t.match(asked, [
+    {
+      url: '/test/prefix/object',
+      authorization: /^AWS4-HMAC-SHA256 Credential=AKLOCALTEST00000\/.*us-east-1\/s3\//,
+    },
+    { url: '/test/prefix/object', authorization: /^AWS4-HMAC-SHA256 /, range: 'bytes=10-13' },
+  ]);
 });
 
 async function errorOf(promise: Promise<unknown>): Promise<unknown> {

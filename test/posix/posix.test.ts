@@ -10,6 +10,7 @@ import {
   FALLOC_FL_PUNCH_HOLE,
   fallocate,
   getXattr,
+  isOpenElsewhere,
   listXattrs,
   mknod,
   PollSet,
@@ -150,4 +151,21 @@ t.test('extended attributes come back whole, whatever their size', async (t) => 
       .sort(),
     ['user.large', 'user.small'],
   );
+});
+
+t.test('a file is open elsewhere while any other descriptor of it is', (t) => {
+  const file = path.join(t.testdir({ file: 'x' }), 'file');
+  const fd = fs.openSync(file, 'r+');
+  t.equal(isOpenElsewhere(fd), false);
+  for (const flags of ['r', 'r+']) {
+    const other = fs.openSync(file, flags);
+    t.equal(isOpenElsewhere(fd), true, flags);
+    fs.closeSync(other);
+    t.equal(isOpenElsewhere(fd), false, `${flags}, closed`);
+  }
+  const again = fs.openSync(file, 'r');
+  fs.closeSync(again);
+  t.pass('and nobody is kept from opening it');
+  fs.closeSync(fd);
+  t.end();
 });

@@ -31,7 +31,6 @@ import { openStores, publishTree, storeChunks, WORKSPACE, type Stores } from '..
 
 const MIB = 1024 * 1024;
 const CALLER = { uid: 0, gid: 0, pid: 1 };
-const WRITE = { killSetId: false, fromPageCache: false };
 const BIG = Buffer.from('big');
 
 /** Bytes that are cut in many places. */
@@ -46,7 +45,6 @@ function randomBytes(seed: number, length: number): Buffer {
 }
 
 function change<Result>(fileSystem: FileSystem, action: () => Result): Result {
-  fileSystem.begin();
   const result = action();
   fileSystem.commit(2n, Buffer.alloc(0));
   return result;
@@ -65,9 +63,8 @@ async function setUp(t: Test, content: Buffer): Promise<Setup> {
   const stores = await openStores(t.testdir());
   const clock = new StoppedClock();
   const model = new MemoryFileSystem({ clock });
-  model.begin();
   const { ino } = model.mknod(ROOT_INO, BIG, S_IFREG | 0o644, 0, CALLER);
-  model.write(ino, 0, content, WRITE);
+  model.write(ino, 0, content, false);
   const base = await publishTree(model, stores, EMBED_BELOW_BYTES);
   const mount = OverlayMount.create({ dir: join(stores.dir, 'mount'), stores, clock, tookOver: false }, base);
   t.teardown(async () => {
@@ -142,12 +139,12 @@ const EDITS: readonly Edit[] = [
   {
     what: 'a byte written',
     blocks: 3,
-    make: (fs, ino) => fs.write(ino, 2 * MIB + 5, Buffer.from('x'), WRITE),
+    make: (fs, ino) => fs.write(ino, 2 * MIB + 5, Buffer.from('x'), false),
   },
   {
     what: 'bytes appended',
     blocks: 2,
-    make: (fs, ino) => fs.write(ino, fs.inode(ino).size, randomBytes(7, 50_001), WRITE),
+    make: (fs, ino) => fs.write(ino, fs.inode(ino).size, randomBytes(7, 50_001), false),
   },
   {
     what: 'cut short',
@@ -163,14 +160,14 @@ const EDITS: readonly Edit[] = [
   {
     what: 'its first bytes replaced',
     blocks: 2,
-    make: (fs, ino) => fs.write(ino, 0, randomBytes(8, 1000), WRITE),
+    make: (fs, ino) => fs.write(ino, 0, randomBytes(8, 1000), false),
   },
   {
     what: 'rewritten in two places',
     blocks: 6,
     make: (fs, ino) => {
-      fs.write(ino, 100_000, randomBytes(9, 200_000), WRITE);
-      fs.write(ino, fs.inode(ino).size - 10, Buffer.alloc(10), WRITE);
+      fs.write(ino, 100_000, randomBytes(9, 200_000), false);
+      fs.write(ino, fs.inode(ino).size - 10, Buffer.alloc(10), false);
     },
   },
   { what: 'emptied', blocks: 0, make: (fs, ino) => void fs.setAttributes(ino, { size: 0 }) },
@@ -215,7 +212,7 @@ t.test('equal content is stored once, whether large or small', async (t) => {
   const create = (name: string, bytes: Buffer): Ino =>
     change(fileSystem, () => {
       const { ino } = fileSystem.mknod(ROOT_INO, Buffer.from(name), S_IFREG | 0o644, 0, CALLER);
-      fileSystem.write(ino, 0, bytes, WRITE);
+      fileSystem.write(ino, 0, bytes, false);
       return ino;
     });
   const large = [create('a', content), create('b', content)];
@@ -240,14 +237,14 @@ t.test('equal content is stored once, whether large or small', async (t) => {
 
 /** An edit of each kind, sealed. What the files hold then. */
 async function sealEdits({ stores, mount, fileSystem, big }: Setup): Promise<Map<string, Buffer>> {
-  change(fileSystem, () => fileSystem.write(big, MIB, randomBytes(5, 300_000), WRITE));
+  change(fileSystem, () => fileSystem.write(big, MIB, randomBytes(5, 300_000), false));
   for (const [name, length] of [
     ['small', 9000],
     ['embedded', 20],
   ] as const) {
     change(fileSystem, () => {
       const { ino } = fileSystem.mknod(ROOT_INO, Buffer.from(name), S_IFREG | 0o600, 0, CALLER);
-      fileSystem.write(ino, 0, patternedBytes(name, length), WRITE);
+      fileSystem.write(ino, 0, patternedBytes(name, length), false);
     });
   }
   const bytes = await readBytes(fileSystem, stores.blocks, big, 0, fileSystem.inode(big).size);

@@ -10,7 +10,6 @@ import { newInode } from './new-inode.js';
 const layers = LayerSet.open(process.argv[2] ?? '');
 let active = UpperLayer.open(layers.layerDir(layers.state.activeId), true);
 for (let index = 0; ; index += 1) {
-  active.begin();
   const inode = newInode(active.allocateIno(), S_IFREG | 0o600);
   inode.size = 3000;
   active.writeData(inode, 0, patternedBytes(index, inode.size));

@@ -30,7 +30,6 @@ import { openStores, publishTree, WORKSPACE, type Stores } from './workspace.js'
 const RUNS = 25 * Number(process.env['CAIRN_TEST_RUNS'] ?? 1);
 const CALLER = { uid: 1000, gid: 100, pid: 1 };
 const KIB = 1024;
-const NOT_FROM_CACHE = { killSetId: false, fromPageCache: false };
 
 // Numbers that choose among what there is at the time, modulo how much there is: so a sequence stays one when it is shrunk.
 const choice = fc.nat({ max: 999 });
@@ -115,7 +114,6 @@ const operation = fc.oneof(
       length,
       seed: fc.nat({ max: 9 }),
       killSetId: fc.boolean(),
-      fromPageCache: fc.boolean(),
     }),
   },
   {
@@ -222,8 +220,8 @@ class Comparison {
   readonly #clock: StoppedClock;
   readonly #model: MemoryFileSystem;
   readonly #stores: Stores;
-  readonly #dir: string;
-  readonly #left: OverlayMount[] = [];
+  #dir: string;
+  #crashes = 0;
   #mount: OverlayMount;
   /** The kernel's lookup counts. */
   #known = new Map<Ino, number>();
@@ -259,7 +257,7 @@ class Comparison {
   }
 
   close(): void {
-    for (const mount of [this.#mount, ...this.#left]) mount.close();
+    this.#mount.close();
   }
 
   get #overlay(): OverlayFileSystem {
@@ -289,7 +287,6 @@ class Comparison {
         const target = Buffer.alloc(one.length, 'x');
         // The kernel's own limit, which the model does not have.
         if (target.length > 4095) {
-          this.#overlay.begin();
           same(
             'a long target',
             outcome(() => this.#overlay.symlink(parent, name, target, CALLER)),
@@ -339,7 +336,7 @@ class Comparison {
         const ino = this.#pickFile(one.file);
         if (ino === undefined) return;
         const data = patternedBytes(one.seed, one.length);
-        this.#change(one, (fileSystem) => fileSystem.write(ino, one.offset, data, one));
+        this.#change(one, (fileSystem) => fileSystem.write(ino, one.offset, data, one.killSetId));
         this.#sameInode(one, ino);
         await this.#sameBytes(one, ino, Math.max(0, one.offset - 50), one.length + 100);
         return;
@@ -482,7 +479,6 @@ class Comparison {
   #change(what: Operation, action: (fileSystem: FileSystem) => unknown): boolean {
     this.#unique += 2n;
     const [found, wanted] = [this.#overlay, this.#model].map((fileSystem) => {
-      fileSystem.begin();
       const answer = outcome(() => action(fileSystem));
       if ('errno' in answer) fileSystem.rollback();
       else fileSystem.commit(this.#unique, Buffer.from(`reply ${String(this.#unique)}`));
@@ -666,13 +662,14 @@ class Comparison {
   }
 
   async #crash(inTheMiddle: boolean): Promise<void> {
-    if (inTheMiddle) {
-      // SQLite does to the transaction what it would find to do when the next process opens the file.
-      this.#overlay.begin();
-      this.#overlay.mkdir(ROOT_INO, Buffer.from('never answered'), 0o700, CALLER);
-      this.#overlay.rollback();
-    }
-    this.#left.push(this.#mount);
+    if (inTheMiddle) this.#overlay.mkdir(ROOT_INO, Buffer.from('never answered'), 0o700, CALLER);
+    // What a process that is gone leaves behind is what can be copied while it is there.
+    const left = this.#dir;
+    this.#dir = join(this.#stores.dir, `mount-after-${String(this.#unique)}-${String(++this.#crashes)}`);
+    cpSync(left, this.#dir, { recursive: true });
+    if (inTheMiddle) this.#overlay.rollback();
+    this.#mount.close();
+    rmSync(left, { recursive: true });
     this.#mount = new OverlayMount(this.#mountOptions(true));
     this.#published = undefined;
     const last = this.#overlay.storedReply(this.#unique);
@@ -740,10 +737,9 @@ function plantedModel(clock: StoppedClock): MemoryFileSystem {
     model.mkdir(parent, Buffer.from(name), mode, CALLER).ino;
   const file = (parent: Ino, name: string, ...pieces: [number, Buffer][]): Ino => {
     const { ino } = model.mknod(parent, Buffer.from(name), S_IFREG | 0o644, 0, CALLER);
-    for (const [offset, data] of pieces) model.write(ino, offset, data, NOT_FROM_CACHE);
+    for (const [offset, data] of pieces) model.write(ino, offset, data, false);
     return ino;
   };
-  model.begin();
   const src = dir(ROOT_INO, 'src');
   const deep = dir(dir(src, 'deep'), 'deeper', 0o2775);
   const packed = file(src, 'packed', [0, patternedBytes('packed', 5000)]);
@@ -830,10 +826,8 @@ t.test('a file without a name cannot be given one again after it was removed', a
   });
   const { fileSystem } = mount;
   const { ino } = fileSystem.lookup(ROOT_INO, Buffer.from('link'));
-  fileSystem.begin();
   fileSystem.unlink(ROOT_INO, Buffer.from('link'));
   fileSystem.commit(2n, Buffer.alloc(0));
-  fileSystem.begin();
   t.match(
     outcome(() => fileSystem.link(ino, ROOT_INO, Buffer.from('again'))),
     { errno: 'ENOENT' },

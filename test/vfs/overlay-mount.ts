@@ -75,21 +75,24 @@ export class OverlayMount {
     const oldest = sealed[0]!;
     const layer = UpperLayer.open(this.layers.layerDir(oldest.id), false);
     try {
-      const { catalog, objects, blocks, manifestDir } = this.#options.stores;
-      const stores = { catalog, objects, blocks, manifestDir, embedBelowBytes: EMBED_BELOW_BYTES };
-      return await publishLayer({ layer, sealed: oldest, base, ...stores, ...changes });
+      const { catalog, objects, blocks, manifestDir, workingCopy } = this.#options.stores;
+      const stores = { catalog, objects, blocks, manifestDir, workingCopy };
+      const embedBelowBytes = EMBED_BELOW_BYTES;
+      return await publishLayer({ layer, sealed: oldest, base, ...stores, embedBelowBytes, ...changes });
     } finally {
       layer.close();
     }
   }
 
-  adopt({ version }: PublishedLayer): void {
+  adopt({ version, step }: PublishedLayer): void {
     const base = { workspace: version.workspace, seq: version.seq, root: version.root };
     const { view } = this.fileSystem;
     this.fileSystem.replaceBelow(new MergedView(view.layers.slice(0, -1), this.#manifest(base)));
     const retained = this.fileSystem.retained();
     this.layers.adopt(base, this.#stacks(retained));
     this.#keepOnly(retained);
+    if (step !== undefined && !this.layers.state.retained.some(({ root }) => root === step.from))
+      this.#options.stores.workingCopy.renew(step);
   }
 
   close(): void {

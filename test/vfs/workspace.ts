@@ -23,12 +23,15 @@ import {
 } from '../../src/core/index.js';
 import {
   createManifest,
+  fetchManifest,
   openManifest,
   publishManifest,
   walk,
+  WorkingCopy,
   type FileContent,
 } from '../../src/manifest/index.js';
 import { openObjectStore, type ObjectStore } from '../../src/objects/index.js';
+import { isOpenElsewhere } from '../../src/posix/index.js';
 import type { BaseVersion } from '../../src/upper/index.js';
 import type { FileSystem } from '../../src/vfs/index.js';
 import { listing, readBytes } from './trees.js';
@@ -42,6 +45,7 @@ export interface Stores {
   objects: ObjectStore;
   blocks: BlockStore;
   catalog: Catalog;
+  workingCopy: WorkingCopy;
   close(): Promise<void>;
 }
 
@@ -52,12 +56,19 @@ export async function openStores(dir: string): Promise<Stores> {
   const cacheBudgetBytes = 256 * 1024 * 1024;
   const blocks = await openBlockStore({ objects, cacheDir: join(dir, 'cache'), cacheBudgetBytes });
   const catalog = await openCatalog(`sqlite://${join(dir, 'catalog.sqlite')}`);
+  const workingCopy = new WorkingCopy({
+    dir: manifestDir,
+    name: 'model',
+    fetch: async (root) => await fetchManifest({ root, dir: manifestDir, blocks, objects }),
+    isOpenElsewhere,
+  });
   const close = async (): Promise<void> => {
+    await workingCopy.close();
     await catalog.close();
     await blocks.close();
     await objects.close();
   };
-  return { dir, manifestDir, objects, blocks, catalog, close };
+  return { dir, manifestDir, objects, blocks, catalog, workingCopy, close };
 }
 
 /** Publishes what a file system holds as the first version of WORKSPACE, each file cut, packed or embedded as in an import. */

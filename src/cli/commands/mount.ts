@@ -1,8 +1,10 @@
 import { realpath, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { CairnError, systemCode } from '../../core/index.js';
+import { connectMount, listMounts, startMount } from '../../daemon/index.js';
 import { defineCommand, type CommandContext } from '../command.js';
 import { reportError } from '../error-report.js';
+import { durationText } from '../quantities.js';
 import { parseReference, type VersionReference } from '../reference.js';
 import { ensureHome, type Settings } from '../settings.js';
 
@@ -40,8 +42,7 @@ async function requestedSeq(
 /** This process holds a foreground mount: a signal unmounts it, unless programs still use it. */
 function unmountOnSignal(home: string, mountpoint: string): void {
   const unmount = async (): Promise<void> => {
-    const { connectMount } = await import('../../daemon/index.js');
-    const control = await connectMount(home, mountpoint);
+    const control = await connectMount(home, [mountpoint]);
     try {
       await control.unmount();
     } finally {
@@ -58,7 +59,6 @@ function unmountOnSignal(home: string, mountpoint: string): void {
 }
 
 async function printMounts({ settings, output }: CommandContext): Promise<void> {
-  const { listMounts } = await import('../../daemon/index.js');
   const mounts = await listMounts(settings.home);
   await output.document(mounts);
   for (const { mountpoint, workspace, seq, alive } of mounts) {
@@ -106,7 +106,6 @@ export const mountCommand = defineCommand({
     const reference = parseReference(workspace);
     const mountpoint = await resolveMountpoint(dir);
     await ensureHome(settings.home);
-    const { startMount } = await import('../../daemon/index.js');
     const mounted = await startMount({
       home: settings.home,
       store: settings.store,
@@ -130,7 +129,6 @@ export const mountCommand = defineCommand({
       ...(mounted.behindHead ? ['not the newest version: edits here cannot be snapshotted'] : []),
     ];
     const note = notes.length === 0 ? '' : ` (${notes.join(', ')})`;
-    const { durationText } = await import('../quantities.js');
     await output.line(
       `${mounted.workspace}@${String(mounted.seq)} is on ${mounted.mountpoint}${note}, in ${durationText(tookMs)}`,
     );

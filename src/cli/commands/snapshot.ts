@@ -21,8 +21,8 @@ export const snapshotCommand = defineCommand({
   ],
   run: async ({ mountpoint = '.' }, { message }, { settings, output }) => {
     const showStep = process.stderr.isTTY && !output.json;
-    const { workspace, ...result } = await withMount(settings.home, mountpoint, async (control, mount) => ({
-      workspace: mount.workspace,
+    const { workspace, ...result } = await withMount(settings.home, mountpoint, async (control) => ({
+      workspace: control.workspace,
       ...(await control.snapshot({ message: message ?? '', author: settings.author }, (step) => {
         if (showStep) process.stderr.write(`${CLEAR_LINE}${step}`);
       })),

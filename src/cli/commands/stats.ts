@@ -18,7 +18,7 @@ function statsLines({ supervisor, daemon, fuse, cache, store, memory }: MountSta
   return [
     `processes  supervisor ${String(supervisor.pid)}, daemon ${String(daemon.pid)} for ${durationText(daemon.uptimeMs)}, ${restarts}`,
     `requests   ${byCount(fuse.requests)}`,
-    `cache      ${sizeText(cache.bytes)} of ${sizeText(cache.budgetBytes)}, ${String(cache.hits)} hits, ${String(cache.misses)} misses${hitShare}`,
+    `cache      ${sizeText(cache.bytes)} of ${sizeText(cache.budgetBytes)}, ${String(cache.hits)} hits, ${String(cache.misses)} misses${hitShare}, ${String(cache.prefetched)} fetched ahead`,
     `store      ${store.url}: ${byCount(store.requests)}, ${countText(store.retries, 'retry', 'retries')}`,
     `transfer   ${sizeText(store.bytesIn)} in, ${sizeText(store.bytesOut)} out`,
     `memory     supervisor ${sizeText(memory.supervisorBytes)}, daemon ${sizeText(memory.daemonBytes)} (heap ${sizeText(memory.heapUsedBytes)})`,

@@ -11,7 +11,7 @@ export const unmountCommand = defineCommand({
   examples: [['unmount ~/demo', 'unmount']],
   run: async ({ mountpoint }, _options, { settings, output }) => {
     const { connectMount } = await import('../../daemon/index.js');
-    const mount = await connectMount(settings.home, resolve(mountpoint));
+    const mount = await connectMount(settings.home, [resolve(mountpoint)]);
     try {
       await mount.unmount();
     } finally {

@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CairnError } from '../core/index.js';
+import { CairnError, homeLayout } from '../core/index.js';
 import { isAlive } from './control-socket.js';
 import { errorFromRecord } from './error-record.js';
 import type { MountedAs, MountRequest } from './mount-control.js';
@@ -10,15 +12,9 @@ import type { StartReport } from './supervisor-protocol.js';
 
 const SUPERVISOR = fileURLToPath(new URL('./supervisor-main.js', import.meta.url));
 
-/**
- * Mounts. Resolves when the mount answers; its processes go on without the caller, unless `foreground` makes the caller the supervisor, which
- * then lives as long as the mount. On failure nothing stays mounted.
- *
- * Throws what keeps a mount from being made: `not-found` (workspace, version, mountpoint), `conflict` (mounted, in use, edits of another
- * version), `unsupported` (no FUSE), `access-denied`, `unreachable`, `corrupt`.
- */
-export async function startMount(request: MountRequest): Promise<MountedAs> {
-  const folder = MountFolder.for(request.home, request.workspace, request.mountpoint);
+/** What `startMount` promises. */
+export async function launchMount(request: MountRequest): Promise<MountedAs> {
+  const folder = folderFor(request);
   if (await isAlive(folder)) {
     throw new CairnError('conflict', `${request.mountpoint} is a mount already`, {
       hint: `cairn unmount ${request.mountpoint}`,
@@ -32,6 +28,12 @@ export async function startMount(request: MountRequest): Promise<MountedAs> {
     if (isNew) folder.remove();
     throw error;
   }
+}
+
+/** One for each workspace at each mountpoint. */
+function folderFor({ home, workspace, mountpoint }: MountRequest): MountFolder {
+  const digest = createHash('sha256').update(mountpoint).digest('hex').slice(0, 12);
+  return new MountFolder(path.join(homeLayout.mounts(home), `${workspace}-${digest}`));
 }
 
 async function superviseHere(folder: MountFolder, request: MountRequest): Promise<MountedAs> {

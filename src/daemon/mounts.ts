@@ -1,0 +1,66 @@
+import { CairnError } from '../core/index.js';
+import { ControlClient } from './control-client.js';
+import { isAlive } from './control-socket.js';
+import type { MountControl, MountedAs, MountRequest } from './mount-control.js';
+import { MountFolder } from './mount-folder.js';
+
+/*
+ * What these need is loaded when they are called: this file comes with the door of the folder, and starting a mount should wait for nothing
+ * it has no use for.
+ */
+
+/**
+ * Mounts. Resolves when the mount answers; its processes go on without the caller, unless `foreground` makes the caller the supervisor, which
+ * then lives as long as the mount. On failure nothing stays mounted.
+ *
+ * Throws what keeps a mount from being made: `not-found` (workspace, version, mountpoint), `conflict` (mounted, in use, edits of another
+ * version), `unsupported` (no FUSE), `access-denied`, `unreachable`, `corrupt`.
+ */
+export async function startMount(request: MountRequest): Promise<MountedAs> {
+  const { launchMount } = await import('./launch-mount.js');
+  return await launchMount(request);
+}
+
+export interface ListedMount {
+  mountpoint: string;
+  workspace: string;
+  /** The version it stands on; undefined when it was never mounted. */
+  seq: number | undefined;
+  /** False: it ended, and left edits. */
+  alive: boolean;
+}
+
+/** The mountpoints a home folder knows of: of mounts, and of those that ended and left edits. */
+export function knownMountpoints(home: string): string[] {
+  return MountFolder.list(home).flatMap((folder) => folder.request()?.mountpoint ?? []);
+}
+
+/** The control of what is mounted at the first of the mountpoints that is one. Throws `not-found` when nothing of this home is. */
+export async function connectMount(home: string, mountpoints: readonly string[]): Promise<MountControl> {
+  const folders = MountFolder.list(home).map((folder) => ({ folder, request: folder.request() }));
+  for (const mountpoint of mountpoints) {
+    const here = folders.flatMap(({ folder, request }) =>
+      request?.mountpoint === mountpoint ? [new ControlClient(folder, request)] : [],
+    );
+    for (const client of here) if (await client.isAlive()) return client;
+    // One whose daemon does not answer: it is being started again, or the mount is dead and waits to be unmounted.
+    for (const client of here) if (await client.isMounted()) return client;
+  }
+  throw new CairnError('not-found', `nothing is mounted at ${mountpoints.join(' or ')}`, {
+    hint: 'cairn mount without arguments lists the mounts',
+  });
+}
+
+/** Every mount of a home folder, with those that ended and left edits (`alive` false). */
+export async function listMounts(home: string): Promise<ListedMount[]> {
+  const { LayerSet } = await import('../upper/index.js');
+  const mounts: ListedMount[] = [];
+  for (const folder of MountFolder.list(home)) {
+    const request = folder.request();
+    if (request === undefined) continue;
+    const { mountpoint, workspace } = request;
+    const base = request.readOnly ? folder.base() : LayerSet.read(folder.dir)?.base;
+    mounts.push({ mountpoint, workspace, seq: base?.seq, alive: await isAlive(folder) });
+  }
+  return mounts;
+}

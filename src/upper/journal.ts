@@ -1,0 +1,356 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { crc32 } from 'node:zlib';
+import type { Ino } from '../core/index.js';
+import {
+  INODE_FIELDS,
+  type LayerExtent,
+  type LayerInode,
+  type LayerState,
+  type RowSink,
+} from './layer-database.js';
+
+const HEADER_BYTES = 8;
+const BUFFER_BYTES = 64 * 1024;
+const FILE_NAME = /^journal-(\d+)$/;
+
+const Change = {
+  putInode: 1,
+  deleteInode: 2,
+  putDentry: 3,
+  deleteDentry: 4,
+  putSymlink: 5,
+  deleteSymlink: 6,
+  putXattr: 7,
+  deleteXattr: 8,
+  putExtent: 9,
+  deleteExtent: 10,
+  /** The last of a record. */
+  state: 11,
+} as const;
+
+/**
+ * What was done to a layer and is not in its database yet: one record for each committed operation, appended by one write(2) before the operation
+ * is answered. It survives the process from then on (law 3), and power loss once the file was synced. Folding the rows of many operations into
+ * the database at once is what makes an operation cheap.
+ *
+ * A record: its length and CRC-32 (u32 each), then row changes, the last of which is the layer's state. A generation is one file, `journal-<n>`;
+ * the database says which is the first that it does not hold. Reading ends at the first record that is not whole: a crash or power loss cut it off.
+ */
+export class Journal implements RowSink {
+  readonly #dir: string;
+  #generation: number;
+  #fd = -1;
+  #bytes = 0;
+  /** The record in the making. */
+  #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  #length = HEADER_BYTES;
+
+  /** Goes on behind the first `bytes` of a generation; what is there of later ones, and behind these bytes, goes. */
+  constructor(dir: string, generation: number, bytes: number) {
+    this.#dir = dir;
+    this.#generation = generation;
+    this.#bytes = bytes;
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Of the current generation. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get path(): string {
+    return journalPath(this.#dir, this.#generation);
+  }
+
+  /** Ends the record with `state` and writes it. A failure leaves the journal as it was. */
+  append(state: LayerState): void {
+    this.#putState(state);
+    const length = this.#length;
+    this.#length = HEADER_BYTES;
+    this.#buffer.writeUInt32LE(length - HEADER_BYTES, 0);
+    this.#buffer.writeUInt32LE(crc32(this.#buffer.subarray(HEADER_BYTES, length)), 4);
+    if (this.#fd === -1) this.#open();
+    try {
+      for (let done = 0; done < length;) {
+        done += fs.writeSync(this.#fd, this.#buffer, done, length - done, this.#bytes + done);
+      }
+    } catch (error) {
+      // What a full disk took of the record would end the reading there.
+      fs.ftruncateSync(this.#fd, this.#bytes);
+      throw error;
+    }
+    this.#bytes += length;
+  }
+
+  /** Drops the record in the making. */
+  discard(): void {
+    this.#length = HEADER_BYTES;
+  }
+
+  /** Begins the next generation: the database holds this one. Its file stays until `deleteBefore`. */
+  nextGeneration(): void {
+    this.close();
+    this.#generation += 1;
+    this.#bytes = 0;
+  }
+
+  /** Deletes the files of all earlier generations. Only when the database holds them beyond power loss. */
+  deleteEarlier(): void {
+    for (const generation of generationsIn(this.#dir)) {
+      if (generation < this.#generation) fs.rmSync(journalPath(this.#dir, generation), { force: true });
+    }
+  }
+
+  close(): void {
+    if (this.#fd !== -1) fs.closeSync(this.#fd);
+    this.#fd = -1;
+  }
+
+  putInode(inode: LayerInode): void {
+    this.#begin(Change.putInode, INODE_FIELDS.length * 8);
+    for (const field of INODE_FIELDS) this.#number(inode[field]);
+  }
+
+  deleteInode(ino: Ino): void {
+    this.#begin(Change.deleteInode, 8);
+    this.#number(ino);
+  }
+
+  putDentry(parent: Ino, name: Buffer, cookie: number, ino: Ino): void {
+    this.#begin(Change.putDentry, 28 + name.length);
+    this.#number(parent);
+    this.#bytesOf(name);
+    this.#number(cookie);
+    this.#number(ino);
+  }
+
+  deleteDentry(parent: Ino, name: Buffer): void {
+    this.#begin(Change.deleteDentry, 12 + name.length);
+    this.#number(parent);
+    this.#bytesOf(name);
+  }
+
+  putSymlink(ino: Ino, target: Buffer): void {
+    this.#begin(Change.putSymlink, 12 + target.length);
+    this.#number(ino);
+    this.#bytesOf(target);
+  }
+
+  deleteSymlink(ino: Ino): void {
+    this.#begin(Change.deleteSymlink, 8);
+    this.#number(ino);
+  }
+
+  putXattr(ino: Ino, name: Buffer, value: Buffer): void {
+    this.#begin(Change.putXattr, 16 + name.length + value.length);
+    this.#number(ino);
+    this.#bytesOf(name);
+    this.#bytesOf(value);
+  }
+
+  deleteXattr(ino: Ino, name: Buffer): void {
+    this.#begin(Change.deleteXattr, 12 + name.length);
+    this.#number(ino);
+    this.#bytesOf(name);
+  }
+
+  putExtent(ino: Ino, { offset, length, segment, position }: LayerExtent): void {
+    this.#begin(Change.putExtent, 40);
+    this.#number(ino);
+    this.#number(offset);
+    this.#number(length);
+    this.#number(segment);
+    this.#number(position);
+  }
+
+  deleteExtent(ino: Ino, offset: number): void {
+    this.#begin(Change.deleteExtent, 16);
+    this.#number(ino);
+    this.#number(offset);
+  }
+
+  #putState({ nextIno, nextCookie, lastUnique, lastReply }: LayerState): void {
+    const unique = Buffer.from(lastUnique, 'latin1');
+    this.#begin(Change.state, 24 + unique.length + lastReply.length);
+    this.#number(nextIno);
+    this.#number(nextCookie);
+    this.#bytesOf(unique);
+    this.#bytesOf(lastReply);
+  }
+
+  /** Only power loss leaves anything behind what was read: records cut short, and files whose predecessor is gone. They must not be read again. */
+  #open(): void {
+    this.#fd = fs.openSync(this.path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
+    fs.ftruncateSync(this.#fd, this.#bytes);
+    for (const generation of generationsIn(this.#dir)) {
+      if (generation > this.#generation) fs.rmSync(journalPath(this.#dir, generation), { force: true });
+    }
+  }
+
+  /** Room for a change of so many bytes, and its kind. */
+  #begin(kind: number, bytes: number): void {
+    const needed = this.#length + 1 + bytes;
+    if (needed > this.#buffer.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 2));
+      this.#buffer.copy(larger, 0, 0, this.#length);
+      this.#buffer = larger;
+    }
+    this.#buffer[this.#length] = kind;
+    this.#length += 1;
+  }
+
+  #number(value: number): void {
+    this.#length = this.#buffer.writeDoubleLE(value, this.#length);
+  }
+
+  #bytesOf(bytes: Buffer): void {
+    this.#length = this.#buffer.writeUInt32LE(bytes.length, this.#length);
+    this.#length += bytes.copy(this.#buffer, this.#length);
+  }
+}
+
+/** Where the journals end, and the layer's state there; undefined when there was no record. */
+export interface Replayed {
+  generation: number;
+  bytes: number;
+  state: LayerState | undefined;
+}
+
+/** Applies to `sink` what journals from `generation` on hold. */
+export function replayJournals(dir: string, generation: number, sink: RowSink): Replayed {
+  const present = generationsIn(dir);
+  const replayed: Replayed = { generation, bytes: 0, state: undefined };
+  for (let next = generation; present.has(next); next += 1) {
+    const replay = new Replay(fs.readFileSync(journalPath(dir, next)));
+    for (let state = replay.record(sink); state !== undefined; state = replay.record(sink))
+      replayed.state = state;
+    replayed.generation = next;
+    replayed.bytes = replay.recordBytes;
+    // Whatever follows builds on what was lost.
+    if (!replay.isWhole) break;
+  }
+  return replayed;
+}
+
+/** Whether a layer's folder has a journal of that generation or a later one. */
+export function hasJournal(dir: string, generation: number): boolean {
+  for (const present of generationsIn(dir)) if (present >= generation) return true;
+  return false;
+}
+
+/** Reads the records of one file. */
+class Replay {
+  readonly #file: Buffer;
+  #at = 0;
+
+  constructor(file: Buffer) {
+    this.#file = file;
+  }
+
+  /** What all whole records take. */
+  get recordBytes(): number {
+    return this.#at;
+  }
+
+  get isWhole(): boolean {
+    return this.#at === this.#file.length;
+  }
+
+  /** Applies the next record; undefined when there is no whole one any more. */
+  record(sink: RowSink): LayerState | undefined {
+    const start = this.#at + HEADER_BYTES;
+    if (start > this.#file.length) return undefined;
+    const end = start + this.#file.readUInt32LE(this.#at);
+    if (end > this.#file.length) return undefined;
+    if (crc32(this.#file.subarray(start, end)) !== this.#file.readUInt32LE(this.#at + 4)) return undefined;
+    this.#at = start;
+    for (;;) {
+      const kind = this.#file[this.#at] ?? 0;
+      this.#at += 1;
+      if (kind === Change.state) return this.#state();
+      this.#apply(kind, sink);
+    }
+  }
+
+  #apply(kind: number, sink: RowSink): void {
+    switch (kind) {
+      case Change.putInode:
+        sink.putInode(
+          Object.fromEntries(INODE_FIELDS.map((field) => [field, this.#number()])) as unknown as LayerInode,
+        );
+        break;
+      case Change.deleteInode:
+        sink.deleteInode(this.#number());
+        break;
+      case Change.putDentry:
+        sink.putDentry(this.#number(), this.#bytes(), this.#number(), this.#number());
+        break;
+      case Change.deleteDentry:
+        sink.deleteDentry(this.#number(), this.#bytes());
+        break;
+      case Change.putSymlink:
+        sink.putSymlink(this.#number(), this.#bytes());
+        break;
+      case Change.deleteSymlink:
+        sink.deleteSymlink(this.#number());
+        break;
+      case Change.putXattr:
+        sink.putXattr(this.#number(), this.#bytes(), this.#bytes());
+        break;
+      case Change.deleteXattr:
+        sink.deleteXattr(this.#number(), this.#bytes());
+        break;
+      case Change.putExtent:
+        sink.putExtent(this.#number(), {
+          offset: this.#number(),
+          length: this.#number(),
+          segment: this.#number(),
+          position: this.#number(),
+        });
+        break;
+      case Change.deleteExtent:
+        sink.deleteExtent(this.#number(), this.#number());
+        break;
+      default:
+        throw new Error(`a journal record with the change ${String(kind)}`);
+    }
+  }
+
+  #state(): LayerState {
+    return {
+      nextIno: this.#number(),
+      nextCookie: this.#number(),
+      lastUnique: this.#bytes().toString('latin1'),
+      lastReply: this.#bytes(),
+    };
+  }
+
+  #number(): number {
+    const value = this.#file.readDoubleLE(this.#at);
+    this.#at += 8;
+    return value;
+  }
+
+  #bytes(): Buffer {
+    const start = this.#at + 4;
+    this.#at = start + this.#file.readUInt32LE(this.#at);
+    return this.#file.subarray(start, this.#at);
+  }
+}
+
+function journalPath(dir: string, generation: number): string {
+  return path.join(dir, `journal-${String(generation)}`);
+}
+
+function generationsIn(dir: string): Set<number> {
+  const generations = new Set<number>();
+  for (const name of fs.readdirSync(dir)) {
+    const digits = FILE_NAME.exec(name)?.[1];
+    if (digits !== undefined) generations.add(Number(digits));
+  }
+  return generations;
+}
