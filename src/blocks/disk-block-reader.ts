@@ -18,7 +18,7 @@ const OPEN_FILES_MAX = 128;
 /** An evicted block stays on the disk while a descriptor is open to it: at most this share of the budget may do so. */
 const HELD_OPEN_SHARE = 1 / 16;
 
-const SEGMENT_MEMORY_DEFAULT_BYTES = 16 * 1024 * 1024;
+const SEGMENT_MEMORY_DEFAULT_BYTES = 8 * 1024 * 1024;
 
 /** A block's segments have the keys `serial * SERIAL_STEP + index`; numbers, as strings would be made anew for each read. */
 const SERIAL_STEP = 64;

@@ -8,6 +8,9 @@ import type { FeederStart, FromFeeder } from './session-protocol.js';
 /** Rows of a manifest read at once: files of a directory, most of which are one row. */
 const ROWS = 512;
 
+/** It goes from one directory to the next and does not come back. */
+const MANIFEST_PAGES_KIB = 2 * 1024;
+
 /** Verified segments of blocks in memory: files of a directory are neighbours in a pack. */
 const SEGMENT_MEMORY_BYTES = 4 * 1024 * 1024;
 
@@ -31,7 +34,9 @@ class PublishedFiles implements FileSource {
     this.#manifest?.close();
     this.#manifest = undefined;
     this.#forget();
-    this.#manifest = openManifest(localManifestPath(this.#manifestDir, root as ManifestRoot));
+    this.#manifest = openManifest(localManifestPath(this.#manifestDir, root as ManifestRoot), {
+      pageCacheKib: MANIFEST_PAGES_KIB,
+    });
   }
 
   read(offer: Offer, target: Buffer): number | undefined {

@@ -7,6 +7,9 @@ import { createEventFd, signalEventFd } from '../posix/index.js';
 import type { BaseVersion, SealedLayer } from '../upper/index.js';
 import type { FeederStart, FromFeeder, FromSession, SessionStart, ToSession } from './session-protocol.js';
 
+/** Of the feeder thread's heap: its garbage is small and short-lived, and would otherwise pile up to 48 MiB. */
+const FEEDER_YOUNG_GENERATION_MB = 4;
+
 /** What the session thread wants done for it. */
 export interface SessionEvents {
   onNegotiated(negotiated: Negotiated): void;
@@ -160,6 +163,7 @@ export class SessionClient {
   #startFeeder(): void {
     const feeder = new Worker(new URL('./feeder-thread.js', import.meta.url), {
       workerData: this.#feederStart,
+      resourceLimits: { maxYoungGenerationSizeMb: FEEDER_YOUNG_GENERATION_MB },
     });
     feeder.on('message', (message: FromFeeder) => {
       if (message.kind === 'used') this.#events?.onUsed(message.block);

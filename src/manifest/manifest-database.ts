@@ -84,7 +84,10 @@ export class ManifestQuery<Parameters extends unknown[]> {
  * Opens a manifest for reading only, with SQLite's guards against hostile files up, after checking M-1 and
  * M-8. Throws `CairnError`: `not-found`, `corrupt` with what is wrong, `failed`.
  */
-export function openManifestDatabase(path: string): { database: Database.Database; meta: Meta } {
+export function openManifestDatabase(
+  path: string,
+  { pageCacheKib = PAGE_CACHE_KIB }: { pageCacheKib?: number } = {},
+): { database: Database.Database; meta: Meta } {
   checkHeader(path);
   let database: Database.Database | undefined;
   try {
@@ -94,7 +97,7 @@ export function openManifestDatabase(path: string): { database: Database.Databas
     database.pragma('query_only = ON');
     database.pragma('trusted_schema = OFF');
     database.pragma('cell_size_check = ON');
-    database.pragma(`cache_size = -${String(PAGE_CACHE_KIB)}`);
+    database.pragma(`cache_size = -${String(pageCacheKib)}`);
     // One read transaction for good: nobody writes, and the lock need not be taken again for every query.
     database.exec('BEGIN');
     checkSchema(database, path);

@@ -42,10 +42,10 @@ const INODE_PAGE_ROWS = 512;
 /**
  * Opens the manifest at `path` for reading. Throws `CairnError`: `not-found`, or `corrupt` naming the path
  * and what breaks M-1 or M-8; other rules are held row by row as they are read. The file must not be written
- * to while it is open.
+ * to while it is open. `pageCacheKib`: pages kept in memory; less where a reader goes through the tree only once.
  */
-export function openManifest(path: string): ManifestReader {
-  const { database, meta } = openManifestDatabase(path);
+export function openManifest(path: string, options: { pageCacheKib?: number } = {}): ManifestReader {
+  const { database, meta } = openManifestDatabase(path, options);
   try {
     return new SqliteManifestReader(path, database, meta);
   } catch (error) {
