@@ -6,6 +6,8 @@
  * - A change is committed, with its reply, before it is answered (law 3); a request sent again gets the stored reply.
  * - The nodeid is the inode number and listings need no open directory, so a new process can go on with nothing but the
  *   descriptor: `requestResend`, then `runSession` (law 4).
+ * - What is pushed into the kernel's page cache was published, and nobody can have changed the page: `Feeder` on the session thread offers
+ *   and takes back, `runFeeder` on a thread of its own pushes. The session thread itself never does (law 10).
  * - Names and data given to the FileSystem are views of the request's buffer: it copies what it keeps.
  * Never touches a mount it answers for, never reads beyond a request, keeps no open files and no state per request.
  */

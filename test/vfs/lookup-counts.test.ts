@@ -47,3 +47,34 @@ t.test('lookup counts of a hundred thousand inodes grow, and go again in any ord
   for (const [index, ino] of inos.entries()) if (index % 2 === 0) counts.subtract(ino, 2);
   t.ok(inos.every((ino, index) => counts.get(ino) === (index % 2 === 0 ? 0 : 2)));
 });
+
+t.test(
+  'law 10: an inode is untouched since the listing that named it last, until it is touched or forgotten',
+  async (t) => {
+    const counts = new LookupCounts();
+    const inos = Array.from({ length: 5000 }, (_, index) => 1 + index);
+    const listingOf = (ino: number): number => 1 + (ino % 7);
+    counts.setListing(1, 5);
+    t.equal(counts.isUntouchedSince(1, 5), false, 'what the kernel does not know is part of no listing');
+    for (const ino of inos) {
+      counts.add(ino);
+      counts.setListing(ino, listingOf(ino));
+    }
+    t.ok(
+      inos.every((ino) => counts.isUntouchedSince(ino, listingOf(ino)) && !counts.isUntouchedSince(ino, 9)),
+    );
+    for (const ino of inos.filter((one) => one % 3 === 0)) t.equal(counts.touch(ino), listingOf(ino));
+    for (const ino of inos.filter((one) => one % 3 === 0)) {
+      counts.setListing(ino, 9);
+      if (counts.touch(ino) !== 0 || counts.isUntouchedSince(ino, 9)) t.fail('touched is touched');
+    }
+    for (const ino of inos.filter((one) => one % 5 === 0)) counts.subtract(ino, 1);
+    t.ok(
+      inos.every((ino) => counts.isUntouchedSince(ino, listingOf(ino)) === (ino % 3 !== 0 && ino % 5 !== 0)),
+      'the others keep what they had',
+    );
+    counts.add(15);
+    counts.setListing(15, 9);
+    t.equal(counts.isUntouchedSince(15, 9), true, 'and what the kernel learns anew is new');
+  },
+);
