@@ -1,9 +1,11 @@
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, open, readFile, stat, statfs } from 'node:fs/promises';
 import { release } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { CairnError, messageOf, systemCode } from '../core/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import { countText, sizeText } from './quantities.js';
@@ -219,19 +221,24 @@ async function checkCatalog({ catalog: url }: Settings): Promise<Finding> {
   }
 }
 
-/** `dead` for a mount whose daemon is gone, `silent` for one that does not answer in time. */
+/**
+ * `dead` for a mount whose daemon is gone, `silent` for one that does not answer in time. Another process asks, which can be killed: a call of this one
+ * that waits for ever would keep it from ending.
+ */
 async function mountState(mountpoint: string): Promise<'alive' | 'dead' | 'silent'> {
-  const answer = stat(mountpoint).then(
-    () => 'alive' as const,
-    (error: unknown) => (systemCode(error) === 'ENOTCONN' ? 'dead' : 'alive'),
-  );
-  let timer: NodeJS.Timeout | undefined;
-  const patience = new Promise<'silent'>((resolve) => {
-    timer = setTimeout(resolve, MOUNT_ANSWER_MS, 'silent');
-  });
-  return Promise.race([answer, patience]).finally(() => {
-    clearTimeout(timer);
-  });
+  const options = {
+    timeout: MOUNT_ANSWER_MS,
+    killSignal: 'SIGKILL',
+    env: { ...process.env, LC_ALL: 'C' },
+  } as const;
+  try {
+    await promisify(execFile)('stat', ['--', mountpoint], options);
+    return 'alive';
+  } catch (error) {
+    const { killed, stderr } = error as { killed?: boolean; stderr?: string };
+    if (killed === true) return 'silent';
+    return stderr?.includes('Transport endpoint is not connected') === true ? 'dead' : 'alive';
+  }
 }
 
 async function checkMounts(settings: Settings): Promise<Finding> {

@@ -168,6 +168,11 @@ async function killedSupervisor(t: Test): Promise<void> {
 
   const next = await home.stats(mountpoint);
   t.not(next.daemon.pid, daemon.pid);
+  // Doctor said that the mount is silent, and then waited for it at its own end.
+  process.kill(next.daemon.pid, 'SIGSTOP');
+  const doctor = await home.cairn(['doctor'], { limit_s: 60 });
+  process.kill(next.daemon.pid, 'SIGCONT');
+  t.match(doctor.stdout, `${mountpoint} is silent`, 'a daemon that hangs is found, and nobody hangs with it');
   kill(next.supervisor.pid);
   kill(next.daemon.pid);
   t.match(
