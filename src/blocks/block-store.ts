@@ -40,7 +40,8 @@ export interface BlockStore {
 
   /**
    * Brings a block into the cache, behind what `get` asks for wherever the two compete. Resolves when readers of the cache can see
-   * it, with the bytes that were fetched for it: 0 for one that was there. How many run at once is the caller's to bound.
+   * it, with the bytes that were fetched for it: 0 for one that was there. Rejects as `get` does, and as `failed` when the cache
+   * cannot keep it. How many run at once is the caller's to bound.
    */
   prefetch(id: BlockId, options?: { signal?: AbortSignal }): Promise<number>;
 

@@ -9,8 +9,8 @@ import { UnpackPool } from './unpack-pool.js';
 interface Flight {
   /** The raw bytes; undefined when nobody wanted them when they were there: then the block is in the cache, if that takes it. */
   raw: Promise<Buffer | undefined>;
-  /** Resolves, never rejects, when the block was put into the cache as well, or nothing came. */
-  ended: Promise<void>;
+  /** Resolves, never rejects, when nothing is under way any more; with whether the cache has the block. */
+  ended: Promise<boolean>;
   /** Somebody wants the bytes, and not only the block to be in the cache. */
   wanted: boolean;
   waiters: number;
@@ -24,8 +24,8 @@ interface Flight {
 /** A block that is there, and verified. */
 interface Arrival {
   raw: Buffer | undefined;
-  /** Resolves, never rejects, when the cache has it, or cannot take it; undefined when that is so already. */
-  kept?: Promise<void>;
+  /** Whether the cache has it; a promise, which never rejects, while it is put there. */
+  kept: boolean | Promise<boolean>;
 }
 
 /** The key of a block's object (FORMAT.md O-1). */
@@ -85,7 +85,8 @@ class CachingBlockStore implements BlockStore {
     options.signal?.throwIfAborted();
     const flight = this.#flights.get(id) ?? this.#startFlight(id, false);
     await this.#wait(flight, flight.raw, options.signal);
-    await this.#wait(flight, flight.ended, options.signal);
+    const kept = await this.#wait(flight, flight.ended, options.signal);
+    if (!kept) throw new CairnError('failed', `the cache cannot keep block ${id}`);
     return flight.fetchedBytes;
   }
 
@@ -131,7 +132,7 @@ class CachingBlockStore implements BlockStore {
     const abort = new AbortController();
     const flight: Flight = {
       raw: Promise.resolve(undefined),
-      ended: Promise.resolve(),
+      ended: Promise.resolve(false),
       wanted,
       waiters: 0,
       abort,
@@ -147,11 +148,16 @@ class CachingBlockStore implements BlockStore {
     const arrival = this.#arrival(id, flight);
     flight.raw = arrival.then(({ raw, kept }) => {
       flight.arrived = true;
-      if (kept === undefined) leave();
+      if (typeof kept === 'boolean') leave();
       return raw;
     });
     // Those who wait see a failure; when all have given up, nobody needs to.
-    flight.ended = arrival.then(({ kept }) => kept, ignoreFailure).finally(leave);
+    flight.ended = arrival
+      .then(
+        ({ kept }) => kept,
+        () => false,
+      )
+      .finally(leave);
     flight.raw.catch(ignoreFailure);
     return flight;
   }
@@ -161,11 +167,11 @@ class CachingBlockStore implements BlockStore {
       const cached = await this.#cache.read(id);
       if (cached !== undefined) {
         this.counters.hits++;
-        return { raw: cached };
+        return { raw: cached, kept: true };
       }
       this.counters.misses++;
     } else {
-      if (this.#cache.holds(id)) return { raw: undefined };
+      if (this.#cache.holds(id)) return { raw: undefined, kept: true };
       this.#prefetched++;
     }
     return await this.#fetchVerified(id, flight);
@@ -193,8 +199,7 @@ class CachingBlockStore implements BlockStore {
       return { raw: await found, kept };
     }
     const raw = decodeBlock(id, object);
-    await this.#cache.fill(id, raw);
-    return { raw };
+    return { raw, kept: await this.#cache.fill(id, raw) };
   }
 }
 

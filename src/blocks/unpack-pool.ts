@@ -19,8 +19,8 @@ export interface Unpacking {
    * Rejects with `CairnError('corrupt')`.
    */
   found: Promise<Buffer | undefined>;
-  /** Resolves, never rejects, when readers of the cache can see the block, or it could not be kept. */
-  kept: Promise<void>;
+  /** Resolves, never rejects: whether readers of the cache can see the block by now. */
+  kept: Promise<boolean>;
 }
 
 interface Task {
@@ -29,7 +29,7 @@ interface Task {
   interest: { readonly wanted: boolean };
   resolve: (raw: Buffer | undefined) => void;
   reject: (error: Error) => void;
-  end: () => void;
+  end: (kept: boolean) => void;
 }
 
 /**
@@ -52,13 +52,13 @@ export class UnpackPool {
 
   /** `object` must not be used afterwards. `interest` is looked at when its turn comes. */
   unpack(id: BlockId, object: Uint8Array, interest: { readonly wanted: boolean }): Unpacking {
-    let end: () => void = () => undefined;
-    const kept = new Promise<void>((resolve) => {
+    let end: (kept: boolean) => void = () => undefined;
+    const kept = new Promise<boolean>((resolve) => {
       end = resolve;
     });
     const found = new Promise<Buffer | undefined>((resolve, reject) => {
       if (this.#closed) {
-        end();
+        end(false);
         reject(new Error('the block store is closed'));
         return;
       }
@@ -73,7 +73,7 @@ export class UnpackPool {
     this.#closed = true;
     for (const { reject, end } of this.#queue.splice(0)) {
       reject(new Error('the block store is closed'));
-      end();
+      end(false);
     }
     await Promise.all([...this.#threads].map((thread) => thread.close()));
   }
@@ -179,8 +179,13 @@ class UnpackThread {
     if (report.kind === 'corrupt') task.reject(new CairnError('corrupt', report.message));
     else task.resolve(undefined);
     if (report.kind === 'kept') this.#cache.filled(report.bytes);
-    if (report.kind === 'not-kept') void this.#cache.refused(report.systemCode).then(task.end);
-    else task.end();
+    if (report.kind === 'not-kept') {
+      void this.#cache.refused(report.systemCode).finally(() => {
+        task.end(false);
+      });
+    } else {
+      task.end(report.kind === 'kept');
+    }
     this.#events.onFree();
     if (this.#tasks.length > 0 || this.#closing) return;
     this.#idleTimer = setTimeout(() => void this.close(), IDLE_MS).unref();
@@ -194,7 +199,7 @@ class UnpackThread {
     this.#nothingLoads();
     for (const { reject, end } of this.#tasks.splice(0)) {
       reject(error);
-      end();
+      end(false);
     }
     this.#events.onEnded();
   }

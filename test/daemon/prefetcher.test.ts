@@ -21,6 +21,7 @@ interface Setup {
   /** In directory order. */
   ids: BlockId[];
   objectPath: (id: BlockId) => string;
+  removeCache: () => void;
   /** Reads a block as a mount does: at hand, or handed over. Returns whether it was at hand. */
   read: (id: BlockId) => Promise<boolean>;
 }
@@ -71,7 +72,17 @@ async function setUp(t: Test, files: number): Promise<Setup> {
     await found;
     return blocks.counters.misses === misses;
   };
-  return { blocks, objects, prefetcher, ids, objectPath: (id) => join(dir, 'store', blockKey(id)), read };
+  return {
+    blocks,
+    objects,
+    prefetcher,
+    ids,
+    objectPath: (id) => join(dir, 'store', blockKey(id)),
+    removeCache: () => {
+      rmSync(join(dir, 'cache'), { recursive: true });
+    },
+    read,
+  };
 }
 
 /** Reads all of them in this order; returns how many were fetched on demand. */
@@ -115,6 +126,14 @@ t.test('a block that cannot be fetched ahead fails for nobody but those who read
     else await setup.read(id);
   }
   t.ok(setup.blocks.prefetched > 50);
+});
+
+t.test('without a cache that keeps them, little is fetched ahead', async (t) => {
+  const setup = await setUp(t, 300);
+  setup.removeCache();
+  await readAll(setup, setup.ids);
+  const { get } = setup.objects.counters.requests;
+  t.ok(get < 2 * 300, `${String(get)} requests for 300 blocks`);
 });
 
 t.test('a block of another version, or a manifest that is not there, is no hindrance', async (t) => {
