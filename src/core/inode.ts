@@ -15,7 +15,7 @@ export const S_ISVTX = 0o1000;
 
 /**
  * What `stat` shows of an inode. Times are whole seconds and nanoseconds (0 to 999,999,999) since the epoch; seconds may be
- * negative. `rdev` is the kernel's encoding of a device number. `size` of a directory is 0, of a symbolic link its length.
+ * negative. Access times are no part of a version: an inode that was not changed since has none, and shows its mtime. `rdev` is the kernel's encoding of a device number. `size` of a directory is 0, of a symbolic link its length.
  */
 export interface InodeAttributes {
   ino: Ino;
@@ -31,6 +31,8 @@ export interface InodeAttributes {
   ctimeNsec: number;
   btimeSec: number;
   btimeNsec: number;
+  atimeSec?: number;
+  atimeNsec?: number;
 }
 
 export const isDirectory = (mode: number): boolean => (mode & S_IFMT) === S_IFDIR;

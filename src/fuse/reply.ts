@@ -140,7 +140,7 @@ export class Reply {
     this.#setU64(stat + 32, inode.ino);
     this.#setU64(stat + 40, size);
     this.#setU64(stat + 48, Math.ceil(size / SECTOR_BYTES));
-    this.#statxTime(stat + 64, inode.mtimeSec, inode.mtimeNsec);
+    this.#statxTime(stat + 64, inode.atimeSec ?? inode.mtimeSec, inode.atimeNsec ?? inode.mtimeNsec);
     this.#statxTime(stat + 80, inode.btimeSec, inode.btimeNsec);
     this.#statxTime(stat + 96, inode.ctimeSec, inode.ctimeNsec);
     this.#statxTime(stat + 112, inode.mtimeSec, inode.mtimeNsec);
@@ -209,17 +209,17 @@ export class Reply {
     this.#attr(at + 40, inode);
   }
 
-  /** fuse_attr. No access times are kept: the modification time stands in, as on a file that was never read. */
+  /** fuse_attr */
   #attr(at: number, inode: InodeAttributes): void {
     const view = this.#view;
     const size = shownSize(inode);
     this.#setU64(at, inode.ino);
     this.#setU64(at + 8, size);
     this.#setU64(at + 16, Math.ceil(size / SECTOR_BYTES));
-    this.#setU64(at + 24, inode.mtimeSec);
+    this.#setU64(at + 24, inode.atimeSec ?? inode.mtimeSec);
     this.#setU64(at + 32, inode.mtimeSec);
     this.#setU64(at + 40, inode.ctimeSec);
-    view.setUint32(at + 48, inode.mtimeNsec, true);
+    view.setUint32(at + 48, inode.atimeNsec ?? inode.mtimeNsec, true);
     view.setUint32(at + 52, inode.mtimeNsec, true);
     view.setUint32(at + 56, inode.ctimeNsec, true);
     view.setUint32(at + 60, inode.mode, true);

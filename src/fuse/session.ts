@@ -498,6 +498,9 @@ export class Session {
     if ((valid & SetattrValid.MODE) !== 0) changes.mode = request.u32(68);
     if ((valid & SetattrValid.UID) !== 0) changes.uid = request.u32(76);
     if ((valid & SetattrValid.GID) !== 0) changes.gid = request.u32(80);
+    if ((valid & SetattrValid.ATIME_NOW) !== 0) changes.atime = 'now';
+    else if ((valid & SetattrValid.ATIME) !== 0)
+      changes.atime = { sec: request.i64(32), nsec: request.u32(56) };
     if ((valid & SetattrValid.MTIME_NOW) !== 0) changes.mtime = 'now';
     else if ((valid & SetattrValid.MTIME) !== 0)
       changes.mtime = { sec: request.i64(40), nsec: request.u32(60) };

@@ -15,7 +15,8 @@ const BUFFER_BYTES = 64 * 1024;
 const FILE_NAME = /^journal-(\d+)$/;
 
 const Change = {
-  putInode: 1,
+  /** As earlier releases wrote it: without access times. */
+  putInodeWithoutAtime: 1,
   deleteInode: 2,
   putDentry: 3,
   deleteDentry: 4,
@@ -27,7 +28,10 @@ const Change = {
   deleteExtent: 10,
   /** The last of a record. */
   state: 11,
+  putInode: 12,
 } as const;
+
+const FIELDS_WITHOUT_ATIME = INODE_FIELDS.filter((field) => field !== 'atimeSec' && field !== 'atimeNsec');
 
 /**
  * What was done to a layer and is not in its database yet: one record for each committed operation, appended by one write(2) before the operation
@@ -279,10 +283,13 @@ class Replay {
   #apply(kind: number, sink: RowSink): void {
     switch (kind) {
       case Change.putInode:
-        sink.putInode(
-          Object.fromEntries(INODE_FIELDS.map((field) => [field, this.#number()])) as unknown as LayerInode,
-        );
+        sink.putInode(this.#fields(INODE_FIELDS) as LayerInode);
         break;
+      case Change.putInodeWithoutAtime: {
+        const inode = this.#fields(FIELDS_WITHOUT_ATIME) as Omit<LayerInode, 'atimeSec' | 'atimeNsec'>;
+        sink.putInode({ ...inode, atimeSec: inode.mtimeSec, atimeNsec: inode.mtimeNsec });
+        break;
+      }
       case Change.deleteInode:
         sink.deleteInode(this.#number());
         break;
@@ -318,6 +325,10 @@ class Replay {
       default:
         throw new Error(`a journal record with the change ${String(kind)}`);
     }
+  }
+
+  #fields(fields: readonly string[]): unknown {
+    return Object.fromEntries(fields.map((field) => [field, this.#number()]));
   }
 
   #state(): LayerState {

@@ -4,7 +4,9 @@ import Database from 'better-sqlite3';
 import { CairnError, type Ino, type InodeAttributes } from '../core/index.js';
 import type { DentryRow, XattrRow } from '../manifest/index.js';
 
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
+/** Without access times: `open` adds them. */
+const SCHEMA_VERSION_WITHOUT_ATIME = 2;
 const FILE_NAME = 'upper.sqlite';
 
 /** Room for everything that is written between two commits: a transaction that outgrew it would be written to the log early. */
@@ -23,7 +25,7 @@ CREATE TABLE inode (
   rdev INTEGER NOT NULL, mtime INTEGER NOT NULL, mtime_nsec INTEGER NOT NULL, ctime INTEGER NOT NULL,
   ctime_nsec INTEGER NOT NULL, btime INTEGER NOT NULL, btime_nsec INTEGER NOT NULL,
   created INTEGER NOT NULL, content_changed INTEGER NOT NULL, below_limit INTEGER NOT NULL,
-  own_file INTEGER NOT NULL, owns_xattrs INTEGER NOT NULL
+  own_file INTEGER NOT NULL, owns_xattrs INTEGER NOT NULL, atime INTEGER NOT NULL, atime_nsec INTEGER NOT NULL
 );
 CREATE INDEX inode_unlinked ON inode (ino) WHERE nlink = 0;
 CREATE TABLE dentry (
@@ -43,7 +45,15 @@ PRAGMA user_version = ${String(SCHEMA_VERSION)};
 
 const INODE_COLUMNS = `ino, mode, uid, gid, size, nlink, rdev, mtime AS mtimeSec, mtime_nsec AS mtimeNsec, ctime AS ctimeSec,
   ctime_nsec AS ctimeNsec, btime AS btimeSec, btime_nsec AS btimeNsec, created, content_changed AS contentChanged,
-  below_limit AS belowLimit, own_file AS ownFile, owns_xattrs AS ownsXattrs`;
+  below_limit AS belowLimit, own_file AS ownFile, owns_xattrs AS ownsXattrs,
+  atime AS atimeSec, atime_nsec AS atimeNsec`;
+
+const ADD_ATIME = `
+ALTER TABLE inode ADD COLUMN atime INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE inode ADD COLUMN atime_nsec INTEGER NOT NULL DEFAULT 0;
+UPDATE inode SET atime = mtime, atime_nsec = mtime_nsec;
+PRAGMA user_version = ${String(SCHEMA_VERSION)};
+`;
 
 /** An inode as a layer holds it: always all its attributes, and which of the rest it holds. Flags are 0 or 1. */
 export interface LayerInode extends InodeAttributes {
@@ -57,6 +67,8 @@ export interface LayerInode extends InodeAttributes {
   ownFile: number;
   /** The layer holds all of its xattrs; else all are below. */
   ownsXattrs: number;
+  atimeSec: number;
+  atimeNsec: number;
 }
 
 export const INODE_FIELDS = [
@@ -78,6 +90,8 @@ export const INODE_FIELDS = [
   'belowLimit',
   'ownFile',
   'ownsXattrs',
+  'atimeSec',
+  'atimeNsec',
 ] as const satisfies readonly (keyof LayerInode)[];
 
 /** `length` bytes at `offset` of an inode are at `position` of a log segment, of its own file, or zeros. */
@@ -148,7 +162,8 @@ export class LayerDatabase implements RowSink {
     let db: Database.Database | undefined;
     try {
       db = new Database(path.join(dir, FILE_NAME), { readonly: !writable, fileMustExist: true });
-      if (db.pragma('user_version', { simple: true }) !== SCHEMA_VERSION) {
+      if (schemaVersion(db) === SCHEMA_VERSION_WITHOUT_ATIME) addAccessTimes(db.name);
+      if (schemaVersion(db) !== SCHEMA_VERSION) {
         throw new CairnError('unsupported', `upper layer ${dir} was written by another release`);
       }
       if (writable) {
@@ -344,6 +359,22 @@ function syncPath(file: string): void {
     fs.fsyncSync(fd);
   } finally {
     fs.closeSync(fd);
+  }
+}
+
+function schemaVersion(db: Database.Database): unknown {
+  return db.pragma('user_version', { simple: true });
+}
+
+/** In a connection of its own: a sealed layer is opened for reading. Another thread may have been first. */
+function addAccessTimes(file: string): void {
+  const db = new Database(file, { fileMustExist: true });
+  try {
+    db.transaction(() => {
+      if (schemaVersion(db) === SCHEMA_VERSION_WITHOUT_ATIME) db.exec(ADD_ATIME);
+    }).immediate();
+  } finally {
+    db.close();
   }
 }
 

@@ -13,6 +13,7 @@ export interface AttributeChanges {
   uid?: number;
   gid?: number;
   size?: number;
+  atime?: { sec: number; nsec: number } | 'now';
   mtime?: { sec: number; nsec: number } | 'now';
   ctime?: { sec: number; nsec: number };
   /** FATTR_KILL_SUIDGID: the kernel asks that set-id bits go, because of a truncation or change of owner. */

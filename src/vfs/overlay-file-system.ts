@@ -288,6 +288,11 @@ export class OverlayFileSystem implements FileSystem {
       inode.mtimeSec = this.#now.sec;
       inode.mtimeNsec = this.#now.nsec;
     }
+    if (changes.atime !== undefined) {
+      const time = changes.atime === 'now' ? this.#now : changes.atime;
+      inode.atimeSec = time.sec;
+      inode.atimeNsec = time.nsec;
+    }
     if (changes.mtime !== undefined) {
       const time = changes.mtime === 'now' ? this.#now : changes.mtime;
       inode.mtimeSec = time.sec;
@@ -496,6 +501,8 @@ export class OverlayFileSystem implements FileSystem {
       belowLimit: 0,
       ownFile: 0,
       ownsXattrs: 0,
+      atimeSec: below.atimeSec ?? below.mtimeSec,
+      atimeNsec: below.atimeNsec ?? below.mtimeNsec,
     };
   }
 
@@ -592,6 +599,8 @@ export class OverlayFileSystem implements FileSystem {
       belowLimit: 0,
       ownFile: 0,
       ownsXattrs: 1,
+      atimeSec: sec,
+      atimeNsec: nsec,
     };
   }
 

@@ -285,4 +285,35 @@ def set_id_bits(folder):
     os.truncate(path, 0)
 
 
+def access_times(folder, imported):
+    times = lambda path: (os.stat(path).st_atime_ns, os.stat(path).st_mtime_ns)
+    path, second = f'{folder}/file', 10**9
+    # Of what the version has, the access time is the modification time, and reading does not change it.
+    accessed, modified = times(imported)
+    assert accessed == modified
+    read(imported)
+    assert times(imported) == (modified, modified)
+    os.utime(imported, ns=(5, modified))
+    assert times(imported) == (5, modified)
+    write(path, b'x')
+    created = os.stat(path).st_atime_ns
+    assert abs(created - time.time_ns()) < 3600 * second
+    os.utime(path, ns=(1900000000 * second + 1, -1950000000 * second + 2))
+    assert times(path) == (1900000000 * second + 1, -1950000000 * second + 2)
+    write(path, b'written')
+    assert os.stat(path).st_atime_ns == 1900000000 * second + 1
+    NOW, OMIT = (1 << 30) - 1, (1 << 30) - 2
+    set_times = lambda *spec: call('utimensat', AT_FDCWD, path.encode(), (ctypes.c_long * 4)(*spec), 0)
+    before = times(path)
+    set_times(7, 8, 0, OMIT)
+    assert times(path) == (7 * second + 8, before[1])
+    set_times(0, OMIT, 9, 10)
+    assert times(path) == (7 * second + 8, 9 * second + 10)
+    set_times(0, NOW, 0, NOW)
+    assert times(path)[0] == times(path)[1] > created
+    os.symlink('nowhere', f'{folder}/link')
+    os.utime(f'{folder}/link', ns=(3, 4), follow_symlinks=False)
+    assert os.lstat(f'{folder}/link').st_atime_ns == 3
+
+
 globals()[sys.argv[1]](*sys.argv[2:])

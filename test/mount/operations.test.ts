@@ -46,6 +46,16 @@ if (whyNoMounts !== undefined) {
     });
   }
 
+  t.test('access times are set, and not changed by reading', async (t) => {
+    const folder = `${mountpoint}/access_times`;
+    await runDone(['mkdir', folder]);
+    const args = ['access_times', folder, `${mountpoint}/imported`];
+    t.match(await run(['python3', programPath('operations.py'), ...args], { limit_s: LIMIT_S }), {
+      code: 0,
+      stderr: '',
+    });
+  });
+
   t.test('a file that is open and has no name any more is read and written across snapshots', async (t) => {
     const folder = `${mountpoint}/unlinked`;
     await runDone(['mkdir', folder]);

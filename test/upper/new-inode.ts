@@ -4,5 +4,6 @@ import type { LayerInode } from '../../src/upper/index.js';
 export function newInode(ino: number, mode: number): LayerInode {
   const times = { mtimeSec: 1, mtimeNsec: 0, ctimeSec: 1, ctimeNsec: 0, btimeSec: 1, btimeNsec: 0 };
   const attributes = { ino, mode, uid: 0, gid: 0, size: 0, nlink: 1, rdev: 0, ...times };
-  return { ...attributes, created: 1, contentChanged: 1, belowLimit: 0, ownFile: 0, ownsXattrs: 1 };
+  const layers = { created: 1, contentChanged: 1, belowLimit: 0, ownFile: 0, ownsXattrs: 1 };
+  return { ...attributes, ...layers, atimeSec: 1, atimeNsec: 0 };
 }
