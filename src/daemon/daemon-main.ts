@@ -1,10 +1,11 @@
 /** The daemon of one mount, as its supervisor starts it. */
 import { Worker } from 'node:worker_threads';
+import { limitHeapGrowth, SESSION_YOUNG_GENERATION_MB } from './memory-settings.js';
 
+limitHeapGrowth();
 // First of all: both threads load their code at the same time, which is most of what starting takes.
 const sessionThread = new Worker(new URL('./session-thread.js', import.meta.url), {
-  // Of what it makes for a request nothing is left after it: without a limit that piles up to 48 MiB before it is collected.
-  resourceLimits: { maxYoungGenerationSizeMb: 12 },
+  resourceLimits: { maxYoungGenerationSizeMb: SESSION_YOUNG_GENERATION_MB },
 });
 const { runDaemon } = await import('./run-daemon.js');
 await runDaemon(sessionThread);

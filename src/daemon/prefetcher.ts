@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { BlockStore } from '../blocks/index.js';
 import { messageOf, type BlockId } from '../core/index.js';
 import { BlockOrder } from '../manifest/index.js';
@@ -44,6 +45,7 @@ export class Prefetcher {
   #meanBytes = IN_FLIGHT_BYTES / IN_FLIGHT_MAX;
 
   constructor(options: PrefetcherOptions) {
+    setMaxListeners(IN_FLIGHT_MAX + 1, this.#abort.signal);
     this.#options = options;
   }
 

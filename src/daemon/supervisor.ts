@@ -5,6 +5,7 @@ import { CairnError, messageOf } from '../core/index.js';
 import { mountFuse, unmountFuse } from '../fuse/index.js';
 import { isDead, releaseMemory } from '../posix/index.js';
 import { errorFromRecord } from './error-record.js';
+import { MALLOC_VARIABLES } from './memory-settings.js';
 import type { MountedAs, MountRequest } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
 import {
@@ -77,6 +78,7 @@ export class Supervisor {
     const daemon = spawn(process.execPath, [...process.execArgv, DAEMON], {
       stdio: ['ignore', log, log, this.#fd, 'ipc'],
       env: {
+        ...MALLOC_VARIABLES,
         ...process.env,
         [FOLDER_VARIABLE]: this.#folder.dir,
         [RESTARTS_VARIABLE]: String(this.#restarts),
