@@ -3,13 +3,13 @@ import hashWasm from 'hash-wasm';
 import { BLOCK_MAX_BYTES, bytesOfId, type BlockId } from '../core/index.js';
 
 /** What is verified at once: small enough for a random read, large enough for a sequential one. */
-export const SEGMENT_BYTES = 64 * 1024;
+export const SEGMENT_BYTES = 16 * 1024;
 
 const MAGIC = 0x434e5243; // 'CRNC', little-endian
-const LAYOUT_VERSION = 1;
+const LAYOUT_VERSION = 2;
 const HASH_BYTES = 8;
 const FOOTER_BYTES = 56;
-const SEGMENTS_MAX = BLOCK_MAX_BYTES / SEGMENT_BYTES;
+export const SEGMENTS_MAX = BLOCK_MAX_BYTES / SEGMENT_BYTES;
 
 /** Trailer and footer of the largest block. */
 export const TAIL_MAX_BYTES = SEGMENTS_MAX * HASH_BYTES + FOOTER_BYTES;
@@ -33,8 +33,8 @@ export function cacheFilePath(dir: string, id: BlockId): string {
  * The layout of a cached block, private to a machine and not part of FORMAT.md:
  *
  *     raw bytes
- *     trailer   xxHash64 of each 64 KiB of them
- *     footer    magic CRNC, version 1, raw length, 0 (u32 each), block id (32 bytes), xxHash64 of trailer and footer so far
+ *     trailer   xxHash64 of each 16 KiB of them
+ *     footer    magic CRNC, version 2, raw length, 0 (u32 each), block id (32 bytes), xxHash64 of trailer and footer so far
  *
  * The raw bytes hashed to the id when they were written (law 2). What the cheap hashes guard against from then on is what
  * happens to files: torn by a crash, for they are not synced, or damaged on the disk. They are no guard against somebody

@@ -7,21 +7,21 @@ import {
   CacheFileLayout,
   cacheFilePath,
   SEGMENT_BYTES,
+  SEGMENTS_MAX,
   TAIL_MAX_BYTES,
   type CacheFileTail,
 } from './cache-file.js';
 import { LAST_USE_RESOLUTION_MS } from './disk-cache.js';
 
-/** Descriptors kept open at most. */
-const OPEN_FILES_MAX = 128;
+/** Descriptors kept open at most: to open a block costs a read of its own. */
+const OPEN_FILES_MAX = 512;
 
 /** An evicted block stays on the disk while a descriptor is open to it: at most this share of the budget may do so. */
 const HELD_OPEN_SHARE = 1 / 16;
 
 const SEGMENT_MEMORY_DEFAULT_BYTES = 8 * 1024 * 1024;
 
-/** A block's segments have the keys `serial * SERIAL_STEP + index`; numbers, as strings would be made anew for each read. */
-const SERIAL_STEP = 64;
+/** A block's segments have the keys `serial * SEGMENTS_MAX + index`; numbers, as strings would be made anew for each read. */
 
 interface OpenFile extends CacheFileTail {
   id: BlockId;
@@ -40,9 +40,8 @@ export async function openCachedBlockReader(
   budgetBytes: number,
   options: { memoryBytes?: number; onOpened?: (id: BlockId) => void } = {},
 ): Promise<CachedBlockReader> {
-  const heldOpen = Math.floor((budgetBytes * HELD_OPEN_SHARE) / BLOCK_MAX_BYTES);
   const max = {
-    files: Math.max(1, Math.min(OPEN_FILES_MAX, heldOpen)),
+    openBytes: Math.max(BLOCK_MAX_BYTES, Math.floor(budgetBytes * HELD_OPEN_SHARE)),
     segments: Math.max(1, Math.floor((options.memoryBytes ?? SEGMENT_MEMORY_DEFAULT_BYTES) / SEGMENT_BYTES)),
   };
   return new DiskBlockReader(dir, await CacheFileLayout.create(), max, options.onOpened);
@@ -64,14 +63,16 @@ class DiskBlockReader implements CachedBlockReader {
   constructor(
     dir: string,
     layout: CacheFileLayout,
-    max: { files: number; segments: number },
+    max: { openBytes: number; segments: number },
     onOpened: ((id: BlockId) => void) | undefined,
   ) {
     this.#dir = dir;
     this.#layout = layout;
     this.#onOpened = onOpened;
     this.#files = new LRUCache({
-      max: max.files,
+      max: OPEN_FILES_MAX,
+      maxSize: max.openBytes,
+      sizeCalculation: (file) => file.rawLength,
       dispose: (file) => {
         this.#release(file);
       },
@@ -108,16 +109,18 @@ class DiskBlockReader implements CachedBlockReader {
       const pieceLength = Math.min(end, segmentStart + segmentLength) - at;
       const targetAt = targetOffset + (at - blockOffset);
 
-      let segment = this.#segments.get(file.serial * SERIAL_STEP + index);
-      if (segment === undefined && pieceLength === segmentLength) {
-        // All of it is wanted: straight to where it goes, and not kept, as a sequential reader will not come back.
-        if (!this.#readSegment(file, index, target, targetAt, segmentLength)) return this.#discard(file);
+      const known = this.#segments.get(file.serial * SEGMENTS_MAX + index);
+      if (known === undefined && pieceLength === segmentLength) {
+        // All of it is wanted, and of those that follow: straight to where they go, and not kept, as a sequential reader will not come back.
+        const wholeEnd = end === file.rawLength ? end : end - (end % SEGMENT_BYTES);
+        if (!this.#readSegments(file, index, target, targetAt, wholeEnd - at)) return this.#discard(file);
+        at = wholeEnd;
       } else {
-        segment ??= this.#loadSegment(file, index, segmentLength);
+        const segment = known ?? this.#loadSegment(file, index, segmentLength);
         if (segment === undefined) return this.#discard(file);
         segment.copy(target, targetAt, at - segmentStart, at - segmentStart + pieceLength);
+        at += pieceLength;
       }
-      at += pieceLength;
     }
     return true;
   }
@@ -125,21 +128,33 @@ class DiskBlockReader implements CachedBlockReader {
   /** Reads and verifies a segment into memory that is kept. */
   #loadSegment(file: OpenFile, index: number, length: number): Buffer | undefined {
     const buffer = this.#spares.pop() ?? Buffer.allocUnsafeSlow(SEGMENT_BYTES);
-    if (!this.#readSegment(file, index, buffer, 0, length)) {
+    if (!this.#readSegments(file, index, buffer, 0, length)) {
       this.#spares.push(buffer);
       return undefined;
     }
-    this.#segments.set(file.serial * SERIAL_STEP + index, buffer);
+    this.#segments.set(file.serial * SEGMENTS_MAX + index, buffer);
     return buffer;
   }
 
-  #readSegment(file: OpenFile, index: number, target: Buffer, targetOffset: number, length: number): boolean {
+  /** `length` bytes from the start of segment `first`: whole segments, the last of which may be the block's shorter one. */
+  #readSegments(
+    file: OpenFile,
+    first: number,
+    target: Buffer,
+    targetOffset: number,
+    length: number,
+  ): boolean {
     try {
-      if (readSync(file.fd, target, targetOffset, length, index * SEGMENT_BYTES) !== length) return false;
+      if (readSync(file.fd, target, targetOffset, length, first * SEGMENT_BYTES) !== length) return false;
     } catch {
       return false;
     }
-    return this.#layout.verifies(file, index, target.subarray(targetOffset, targetOffset + length));
+    const end = targetOffset + length;
+    for (let index = first, at = targetOffset; at < end; index++, at += SEGMENT_BYTES) {
+      if (!this.#layout.verifies(file, index, target.subarray(at, Math.min(at + SEGMENT_BYTES, end))))
+        return false;
+    }
+    return true;
   }
 
   #open(id: BlockId): OpenFile | undefined {
@@ -216,7 +231,7 @@ class DiskBlockReader implements CachedBlockReader {
   #release(file: OpenFile): void {
     closeSync(file.fd);
     for (let start = 0, index = 0; start < file.rawLength; start += SEGMENT_BYTES, index++) {
-      this.#segments.delete(file.serial * SERIAL_STEP + index);
+      this.#segments.delete(file.serial * SEGMENTS_MAX + index);
     }
   }
 }

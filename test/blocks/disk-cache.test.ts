@@ -129,12 +129,13 @@ t.test('law 2: damage to one segment is found by a read of that segment, small o
   const cache = await DiskCache.open(dir, BUDGET_BYTES);
   const { id, raw } = blockOf(sampleBytes('one segment', 300_000));
   for (const [offset, length] of [
-    [70_000, 10],
-    [65_536, 65_536],
+    [17_000, 10],
+    [16_384, 16_384],
+    [16_384, 65_536],
   ] as const) {
     await cache.fill(id, raw);
     const damaged = readFileSync(pathOf(dir, id));
-    damaged[131_071] = (damaged[131_071] ?? 0) ^ 1;
+    damaged[32_767] = (damaged[32_767] ?? 0) ^ 1;
     writeFileSync(pathOf(dir, id), damaged);
     const reader = await openCachedBlockReader(dir, BUDGET_BYTES);
     t.ok(reader.tryRead(id, 0, 10, Buffer.alloc(10), 0), 'another segment is sound');
@@ -276,7 +277,7 @@ t.test('a reader keeps a bounded number of descriptors, and gives them all back'
   const cache = await DiskCache.open(dir, BUDGET_BYTES);
   const before = descriptors();
   const reader = await openCachedBlockReader(dir, BUDGET_BYTES);
-  const blocks = Array.from({ length: 300 }, (_, index) =>
+  const blocks = Array.from({ length: 700 }, (_, index) =>
     blockOf(sampleBytes(`small ${String(index)}`, 1000)),
   );
   for (const { id, raw } of blocks) await cache.fill(id, raw);
@@ -286,7 +287,7 @@ t.test('a reader keeps a bounded number of descriptors, and gives them all back'
       t.ok(reader.tryRead(id, 1, 999, target, 0));
       t.ok(target.equals(raw.subarray(1)));
     }
-    t.ok(descriptors() - before <= 128);
+    t.ok(descriptors() - before <= 512);
   }
   reader.close();
   await cache.close();
