@@ -24,6 +24,9 @@ const DIRECTORY_SHOWN_BYTES = 4096;
 const shownSize = (inode: InodeAttributes): number =>
   isDirectory(inode.mode) ? DIRECTORY_SHOWN_BYTES : inode.size;
 
+const shownSectors = (inode: InodeAttributes, storedBytes: number): number =>
+  Math.ceil((isDirectory(inode.mode) ? DIRECTORY_SHOWN_BYTES : storedBytes) / SECTOR_BYTES);
+
 /**
  * One reply, encoded in place. There is one object for all replies of a session: `begin` starts the next.
  * Methods append to the payload; `finish` returns the whole as a view, valid until the next `begin`.
@@ -99,16 +102,16 @@ export class Reply {
   }
 
   /** fuse_attr_out */
-  attributes(inode: InodeAttributes): void {
+  attributes(inode: InodeAttributes, storedBytes: number): void {
     const at = this.#take(ATTR_OUT_BYTES);
     this.#setU64(at, FOREVER_SEC);
     this.#setU64(at + 8, 0);
-    this.#attr(at + 16, inode);
+    this.#attr(at + 16, inode, storedBytes);
   }
 
   /** fuse_entry_out */
-  entry(inode: InodeAttributes): void {
-    this.#entry(this.#take(ENTRY_OUT_BYTES), inode);
+  entry(inode: InodeAttributes, storedBytes: number): void {
+    this.#entry(this.#take(ENTRY_OUT_BYTES), inode, storedBytes);
   }
 
   /** fuse_entry_out for a name that is not there, which the kernel then remembers. */
@@ -124,13 +127,12 @@ export class Reply {
   }
 
   /** fuse_statx_out */
-  statx(inode: InodeAttributes): void {
+  statx(inode: InodeAttributes, storedBytes: number): void {
     const view = this.#view;
     const at = this.#take(STATX_OUT_BYTES);
     this.buffer.fill(0, at, at + STATX_OUT_BYTES);
     this.#setU64(at, FOREVER_SEC);
     const stat = at + 32;
-    const size = shownSize(inode);
     view.setUint32(stat, STATX_MASK, true);
     view.setUint32(stat + 4, IO_BLOCK_BYTES, true);
     view.setUint32(stat + 16, inode.nlink, true);
@@ -138,8 +140,8 @@ export class Reply {
     view.setUint32(stat + 24, inode.gid, true);
     view.setUint16(stat + 28, inode.mode, true);
     this.#setU64(stat + 32, inode.ino);
-    this.#setU64(stat + 40, size);
-    this.#setU64(stat + 48, Math.ceil(size / SECTOR_BYTES));
+    this.#setU64(stat + 40, shownSize(inode));
+    this.#setU64(stat + 48, shownSectors(inode, storedBytes));
     this.#statxTime(stat + 64, inode.atimeSec ?? inode.mtimeSec, inode.atimeNsec ?? inode.mtimeNsec);
     this.#statxTime(stat + 80, inode.btimeSec, inode.btimeNsec);
     this.#statxTime(stat + 96, inode.ctimeSec, inode.ctimeNsec);
@@ -178,12 +180,13 @@ export class Reply {
     ino: Ino,
     mode: number,
     inode: InodeAttributes | undefined,
+    storedBytes: number,
   ): boolean {
     const bytes = recordBytes(ENTRY_OUT_BYTES + DIRENT_HEADER_BYTES + name.length);
     if (this.payloadBytes + bytes > maxPayloadBytes) return false;
     const at = this.#take(bytes);
     if (inode === undefined) this.buffer.fill(0, at, at + ENTRY_OUT_BYTES);
-    else this.#entry(at, inode);
+    else this.#entry(at, inode, storedBytes);
     this.#dirent(at + ENTRY_OUT_BYTES, cookie, name, ino, mode);
     return true;
   }
@@ -200,22 +203,21 @@ export class Reply {
     this.#view.setUint32(at + 4, Math.floor(value / TWO_TO_32), true);
   }
 
-  #entry(at: number, inode: InodeAttributes): void {
+  #entry(at: number, inode: InodeAttributes, storedBytes: number): void {
     this.#setU64(at, inode.ino);
     this.#setU64(at + 8, 0);
     this.#setU64(at + 16, FOREVER_SEC);
     this.#setU64(at + 24, FOREVER_SEC);
     this.#setU64(at + 32, 0);
-    this.#attr(at + 40, inode);
+    this.#attr(at + 40, inode, storedBytes);
   }
 
   /** fuse_attr */
-  #attr(at: number, inode: InodeAttributes): void {
+  #attr(at: number, inode: InodeAttributes, storedBytes: number): void {
     const view = this.#view;
-    const size = shownSize(inode);
     this.#setU64(at, inode.ino);
-    this.#setU64(at + 8, size);
-    this.#setU64(at + 16, Math.ceil(size / SECTOR_BYTES));
+    this.#setU64(at + 8, shownSize(inode));
+    this.#setU64(at + 16, shownSectors(inode, storedBytes));
     this.#setU64(at + 24, inode.atimeSec ?? inode.mtimeSec);
     this.#setU64(at + 32, inode.mtimeSec);
     this.#setU64(at + 40, inode.ctimeSec);

@@ -110,7 +110,16 @@ export class Session {
   readonly #listEntry: EntrySink = (cookie, name, ino, inode) =>
     this.#reply.directoryEntry(this.#listingMaxBytes, cookie, name, ino, inode.mode);
   readonly #listEntryPlus: EntrySink = (cookie, name, ino, inode, published) => {
-    const taken = this.#reply.directoryEntryPlus(this.#listingMaxBytes, cookie, name, ino, inode.mode, inode);
+    const stored = this.#fileSystem.storedBytes(inode);
+    const taken = this.#reply.directoryEntryPlus(
+      this.#listingMaxBytes,
+      cookie,
+      name,
+      ino,
+      inode.mode,
+      inode,
+      stored,
+    );
     if (!taken) return false;
     this.#listingEndCookie = cookie;
     this.#feeder?.addEntry(cookie, ino, inode, published);
@@ -322,7 +331,7 @@ export class Session {
 
   #lookup(): boolean {
     try {
-      this.#reply.entry(this.#fileSystem.lookup(this.#request.nodeid, this.#request.name(0)));
+      this.#entry(this.#fileSystem.lookup(this.#request.nodeid, this.#request.name(0)));
     } catch (error) {
       if (!(error instanceof FsError) || error.errno !== Errno.ENOENT) throw error;
       this.#reply.absentEntry();
@@ -348,12 +357,13 @@ export class Session {
   }
 
   #getattr(): boolean {
-    this.#reply.attributes(this.#fileSystem.inode(this.#request.nodeid));
+    this.#attributes(this.#fileSystem.inode(this.#request.nodeid));
     return WITH_REPLY;
   }
 
   #statx(): boolean {
-    this.#reply.statx(this.#fileSystem.inode(this.#request.nodeid));
+    const inode = this.#fileSystem.inode(this.#request.nodeid);
+    this.#reply.statx(inode, this.#fileSystem.storedBytes(inode));
     return WITH_REPLY;
   }
 
@@ -404,12 +414,12 @@ export class Session {
     const reply = this.#reply;
     const limit = this.#listingMaxBytes;
     const offered = this.#feeder?.beginListing(ino, after) === true;
-    if (after < DOT_COOKIE && !reply.directoryEntryPlus(limit, DOT_COOKIE, DOT, ino, S_IFDIR, undefined)) {
+    if (after < DOT_COOKIE && !reply.directoryEntryPlus(limit, DOT_COOKIE, DOT, ino, S_IFDIR, undefined, 0)) {
       return WITH_REPLY;
     }
     if (after < DOT_DOT_COOKIE) {
       const parent = this.#fileSystem.parentOf(ino);
-      if (!reply.directoryEntryPlus(limit, DOT_DOT_COOKIE, DOT_DOT, parent, S_IFDIR, undefined))
+      if (!reply.directoryEntryPlus(limit, DOT_DOT_COOKIE, DOT_DOT, parent, S_IFDIR, undefined, 0))
         return WITH_REPLY;
     }
     this.#fileSystem.listPlus(ino, firstAfter(after), this.#listEntryPlus);
@@ -506,12 +516,12 @@ export class Session {
       changes.mtime = { sec: request.i64(40), nsec: request.u32(60) };
     if ((valid & SetattrValid.CTIME) !== 0) changes.ctime = { sec: request.i64(48), nsec: request.u32(64) };
     if ((valid & SetattrValid.KILL_SUIDGID) !== 0) changes.killSetId = true;
-    this.#reply.attributes(this.#fileSystem.setAttributes(request.nodeid, changes));
+    this.#attributes(this.#fileSystem.setAttributes(request.nodeid, changes));
   }
 
   #mknod(): void {
     const request = this.#request;
-    this.#created(
+    this.#entry(
       this.#fileSystem.mknod(
         request.nodeid,
         request.name(16),
@@ -524,29 +534,33 @@ export class Session {
 
   #mkdir(): void {
     const request = this.#request;
-    this.#created(this.#fileSystem.mkdir(request.nodeid, request.name(8), request.u32(0), request.caller));
+    this.#entry(this.#fileSystem.mkdir(request.nodeid, request.name(8), request.u32(0), request.caller));
   }
 
   #symlink(): void {
     const request = this.#request;
     const name = request.name(0);
     const target = request.name(name.length + 1);
-    this.#created(this.#fileSystem.symlink(request.nodeid, name, target, request.caller));
+    this.#entry(this.#fileSystem.symlink(request.nodeid, name, target, request.caller));
   }
 
   #link(): void {
     const request = this.#request;
-    this.#created(this.#fileSystem.link(request.u64(0), request.nodeid, request.name(8)));
+    this.#entry(this.#fileSystem.link(request.u64(0), request.nodeid, request.name(8)));
   }
 
   #tmpfile(): void {
     const request = this.#request;
-    this.#created(this.#fileSystem.tmpfile(request.nodeid, request.u32(4), request.caller));
+    this.#entry(this.#fileSystem.tmpfile(request.nodeid, request.u32(4), request.caller));
     this.#reply.opened();
   }
 
-  #created(inode: InodeAttributes): void {
-    this.#reply.entry(inode);
+  #attributes(inode: InodeAttributes): void {
+    this.#reply.attributes(inode, this.#fileSystem.storedBytes(inode));
+  }
+
+  #entry(inode: InodeAttributes): void {
+    this.#reply.entry(inode, this.#fileSystem.storedBytes(inode));
   }
 
   /** `namesAt`: where the old name begins; the new one follows. */

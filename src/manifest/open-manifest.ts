@@ -77,6 +77,7 @@ class SqliteManifestReader implements ManifestReader {
   readonly #content: ManifestQuery<[Ino]>;
   readonly #embedded: ManifestQuery<[Ino]>;
   readonly #extents: ManifestQuery<[Ino, Ino, Ino, number, number]>;
+  readonly #extentBytes: ManifestQuery<[number, Ino, number]>;
   readonly #blocks: ManifestQuery<[]>;
 
   constructor(path: string, database: Database.Database, meta: Meta) {
@@ -125,6 +126,9 @@ class SqliteManifestReader implements ManifestReader {
        LEFT JOIN block b ON b.idx = e.block
        WHERE e.ino = ? AND e.offset >= coalesce((SELECT max(offset) FROM extent WHERE ino = ? AND offset <= ?), 0)
          AND e.offset < ? ORDER BY e.offset`,
+    );
+    this.#extentBytes = query(
+      'SELECT total(min(length, ? - offset)) FROM extent WHERE ino = ? AND offset < ?',
     );
     this.#blocks = query('SELECT id FROM block WHERE idx IN (SELECT block FROM extent) ORDER BY idx');
 
@@ -264,6 +268,10 @@ class SqliteManifestReader implements ManifestReader {
       });
     }
     return extents;
+  }
+
+  bytesInExtents(ino: Ino, end: number): number {
+    return this.#extentBytes.get(end, ino, end)?.[0] as number;
   }
 
   *inodes(): IterableIterator<InodeAttributes> {

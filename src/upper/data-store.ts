@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
-import { fsError, type Ino } from '../core/index.js';
-import { beginWriteback } from '../posix/index.js';
+import { FsError, fsError, type Ino } from '../core/index.js';
+import { beginWriteback, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate } from '../posix/index.js';
 
 /** `segment` of an extent whose bytes are in the inode's own sparse file, at the same offset as in the file itself. */
 export const OWN_FILE = -1;
@@ -40,6 +40,7 @@ export class DataStore {
   #pendingAppend: { segment: number; bytes: number }[] = [];
   #pendingRelease: { segment: number; bytes: number }[] = [];
   #pendingTruncate: { ino: Ino; size: number }[] = [];
+  #pendingPunch: { ino: Ino; offset: number; length: number }[] = [];
   #pendingRemove: Ino[] = [];
   #writtenSinceCheck = SPACE_CHECK_BYTES;
 
@@ -94,6 +95,11 @@ export class DataStore {
     for (const pending of this.#pendingTruncate) {
       if (pending.ino === ino) pending.size = Math.max(pending.size, offset + data.length);
     }
+    if (this.#pendingPunch.length > 0) {
+      this.#pendingPunch = this.#pendingPunch.filter(
+        (punch) => punch.ino !== ino || punch.offset >= end || punch.offset + punch.length <= offset,
+      );
+    }
   }
 
   /** Begins an own file: whatever an aborted earlier attempt left is dropped. */
@@ -124,6 +130,16 @@ export class DataStore {
     this.#pendingTruncate.push({ ino, size });
   }
 
+  /** Once committed: the own file's bytes in the range are not needed. */
+  punchOwnFile(ino: Ino, offset: number, length: number): void {
+    this.#pendingPunch.push({ ino, offset, length });
+  }
+
+  /** What an own file takes on the disk. */
+  ownFileBytes(ino: Ino): number {
+    return fs.fstatSync(this.#fd(this.ownFilePath(ino))).blocks * 512;
+  }
+
   /** Once committed: the own file is not needed. */
   removeOwnFile(ino: Ino): void {
     this.#pendingRemove.push(ino);
@@ -136,11 +152,21 @@ export class DataStore {
       const fd = this.#fd(this.ownFilePath(ino));
       if (fs.fstatSync(fd).size > size) fs.ftruncateSync(fd, size);
     }
+    for (const { ino, offset, length } of this.#pendingPunch) {
+      try {
+        const fd = this.#fd(this.ownFilePath(ino));
+        fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+      } catch (error) {
+        // A file system that cannot make holes keeps the space.
+        if (!(error instanceof FsError)) throw error;
+      }
+    }
     for (const ino of this.#pendingRemove) {
       this.#fds.delete(this.ownFilePath(ino));
       fs.rmSync(this.ownFilePath(ino), { force: true });
     }
     if (this.#pendingTruncate.length > 0) this.#pendingTruncate = [];
+    if (this.#pendingPunch.length > 0) this.#pendingPunch = [];
     if (this.#pendingRemove.length > 0) this.#pendingRemove = [];
   }
 
@@ -149,6 +175,7 @@ export class DataStore {
     this.#pendingAppend = [];
     this.#settleSegments();
     this.#pendingTruncate = [];
+    this.#pendingPunch = [];
     this.#pendingRemove = [];
   }
 

@@ -221,8 +221,17 @@ export class UpperLayer {
   /** Makes [offset, offset + length) read as zeros. */
   zeroData(inode: LayerInode, offset: number, length: number): void {
     this.#dropExtents(inode, offset, length);
+    if (inode.ownFile === 1) this.#data.punchOwnFile(inode.ino, offset, length);
     const hidden = Math.min(offset + length, inode.belowLimit) - offset;
     if (hidden > 0) this.#rows.putExtent(inode.ino, { offset, length: hidden, segment: ZEROS, position: 0 });
+  }
+
+  /** What the layer's own part of an inode's content takes on the disk. */
+  storedBytes(inode: LayerInode): number {
+    if (inode.ownFile === 1) return this.#data.ownFileBytes(inode.ino);
+    return this.extents(inode.ino, 0, Number.MAX_SAFE_INTEGER)
+      .filter((extent) => extent.segment !== ZEROS)
+      .reduce((sum, extent) => sum + extent.length, 0);
   }
 
   /** What fdatasync must cover for an inode's data and all metadata to survive power loss. */

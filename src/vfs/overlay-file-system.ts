@@ -41,6 +41,9 @@ const XATTR_REPLACE = 2;
 const XATTR_NAMES_MAX_BYTES = 64 * 1024;
 const XATTR_NAME_MAX_BYTES = 255;
 
+/** Holes of files up to this size do not count in what they take. */
+const SMALL_FILE_MAX_BYTES = 128 * 1024;
+
 /** How far `seek` looks at once: the extents of a stretch are all in memory. */
 const SEEK_WINDOW_BYTES = 256 * 1024 * 1024;
 
@@ -176,6 +179,11 @@ export class OverlayFileSystem implements FileSystem {
     const inode = this.#viewOf(ino).inode(ino);
     if (inode === undefined) throw fsError('ESTALE');
     return inode;
+  }
+
+  storedBytes({ ino, mode, size }: InodeAttributes): number {
+    if (size <= SMALL_FILE_MAX_BYTES || !isRegular(mode)) return size;
+    return this.#viewOf(ino).storedBytes(ino, size);
   }
 
   readlink(ino: Ino): Buffer {

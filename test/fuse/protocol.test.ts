@@ -156,10 +156,11 @@ t.test('attributes keep what exceeds 32 bits, times before 1970 and device numbe
   };
   const reply = new Reply(4096);
   reply.begin(1, 0);
-  reply.attributes(inode);
+  reply.attributes(inode, 5 * 512 - 1);
   const attr = reply.finish().subarray(OUT_HEADER_BYTES + 16);
   t.equal(attr.readBigUInt64LE(0), 0x12_3456_789an);
   t.equal(attr.readBigUInt64LE(8), 0x10_0000_0001n);
+  t.equal(attr.readBigUInt64LE(16), 5n);
   t.equal(attr.readBigInt64LE(32), -5n);
   t.equal(attr.readBigInt64LE(40), 0x1_0000_0000n);
   t.equal(attr.readUInt32LE(52), 999_999_999);
@@ -167,10 +168,11 @@ t.test('attributes keep what exceeds 32 bits, times before 1970 and device numbe
   t.equal(attr.readUInt32LE(76), 0xfedc_ba98);
 
   reply.begin(1, 0);
-  reply.statx(inode);
+  reply.statx(inode, 512);
   const stat = reply.finish().subarray(OUT_HEADER_BYTES + 32);
   t.equal(stat.readBigInt64LE(80), -0x1_0000_0001n);
   t.equal(stat.readUInt32LE(88), 7);
+  t.equal(stat.readBigUInt64LE(48), 1n);
   t.equal(stat.readUInt32LE(128), 0xcba, 'major');
   t.equal(stat.readUInt32LE(132), 0xfed98, 'minor');
 });

@@ -120,6 +120,35 @@ def holes(folder):
     os.close(fd)
 
 
+def space_taken(folder, imported):
+    MIB = 1 << 20
+    taken = lambda path: os.stat(path).st_blocks * 512
+    near = lambda bytes, expected: expected <= bytes <= expected + 64 * 1024
+    path = f'{folder}/sparse'
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.ftruncate(fd, 10 * MIB)
+    assert taken(path) == 0, taken(path)
+    os.pwrite(fd, b'x' * MIB, 4 * MIB)
+    os.pwrite(fd, b'x' * 1000, 0)
+    assert near(taken(path), MIB + 1000), taken(path)
+    os.pwrite(fd, b'y' * MIB, 4 * MIB)
+    assert near(taken(path), MIB + 1000), taken(path)
+    call('fallocate', fd, 3, ctypes.c_long(4 * MIB), ctypes.c_long(MIB))  # PUNCH_HOLE | KEEP_SIZE
+    assert near(taken(path), 1000), taken(path)
+    os.close(fd)
+    # A file of the version, of which a part is overwritten, a part is cut off, and more than that is added.
+    size = os.stat(imported).st_size
+    assert near(taken(imported), size)
+    fd = os.open(imported, os.O_RDWR)
+    os.pwrite(fd, b'z', 5)
+    assert near(taken(imported), size)
+    os.ftruncate(fd, size // 2)
+    assert near(taken(imported), size // 2)
+    os.ftruncate(fd, 20 * MIB)
+    assert near(taken(imported), size // 2)
+    os.close(fd)
+
+
 def unlinked_across_snapshots(folder, path):
     """Waits for a line on standard input before each step."""
     held = os.open(path, os.O_RDWR)

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import t from 'tap';
@@ -32,6 +33,7 @@ if (whyNoMounts !== undefined) {
   const home = site.home();
   const tree = site.folder('tree');
   writeFileSync(`${tree}/imported`, Buffer.alloc(1_200_000, 'of the version '));
+  writeFileSync(`${tree}/large`, randomBytes(1_200_000));
   await home.import(tree, 'tools');
   const { mountpoint } = await home.mount('tools', 'mnt');
 
@@ -87,5 +89,23 @@ if (whyNoMounts !== undefined) {
     await home.snapshot(mountpoint);
     const version = await site.home('other').mount('tools', 'version', '--read-only');
     t.same(await differences(mountpoint, version.mountpoint), []);
+  });
+
+  t.test('what a file takes on the disk leaves out its holes', async (t) => {
+    const folder = `${mountpoint}/space_taken`;
+    await runDone(['mkdir', folder]);
+    const args = ['space_taken', folder, `${mountpoint}/large`];
+    t.match(await run(['python3', programPath('operations.py'), ...args], { limit_s: LIMIT_S }), {
+      code: 0,
+      stderr: '',
+    });
+    // The same of the files of a version, on another mount of it: but for its last chunk, of 4 MiB at the most, which has zeros in it.
+    await home.snapshot(mountpoint);
+    const version = await home.mount('tools', 'taken', '--read-only');
+    for (const file of ['space_taken/sparse', 'large']) {
+      const sectors = await runDone(['stat', '--format=%b', `${version.mountpoint}/${file}`]);
+      t.ok(Number(sectors) * 512 <= 4 * 1024 * 1024, `${file}: ${sectors} sectors`);
+    }
+    await home.unmount(version.mountpoint);
   });
 }
