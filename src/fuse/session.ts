@@ -568,7 +568,7 @@ export class Session {
     const request = this.#request;
     const name = request.name(namesAt);
     const newName = request.name(namesAt + name.length + 1);
-    this.#fileSystem.rename(request.nodeid, name, request.u64(0), newName, flags);
+    this.#fileSystem.rename(request.nodeid, name, request.u64(0), newName, flags, request.caller);
   }
 
   #fallocate(): void {

@@ -116,8 +116,8 @@ export interface FileSystem {
   unlink(parent: Ino, name: Buffer): void;
   /** changes */
   rmdir(parent: Ino, name: Buffer): void;
-  /** changes; `flags` of renameat2(2): RENAME_NOREPLACE 1, RENAME_EXCHANGE 2, RENAME_WHITEOUT 4 (refused) */
-  rename(parent: Ino, name: Buffer, newParent: Ino, newName: Buffer, flags: number): void;
+  /** changes; `flags` of renameat2(2): RENAME_NOREPLACE 1, RENAME_EXCHANGE 2, RENAME_WHITEOUT 4, which is owned by `caller` */
+  rename(parent: Ino, name: Buffer, newParent: Ino, newName: Buffer, flags: number, caller: Caller): void;
   /** changes; all of `data` is taken, the bytes are copied. `killSetId`: FUSE_WRITE_KILL_SUIDGID */
   write(ino: Ino, offset: number, data: Buffer, killSetId: boolean): void;
   /** changes; `mode` of fallocate(2) */

@@ -5,6 +5,7 @@ import {
   isDirectory,
   isRegular,
   ROOT_INO,
+  S_IFCHR,
   S_IFLNK,
   S_IFMT,
   S_IFREG,
@@ -30,6 +31,7 @@ const PERMISSION_BITS = 0o7777;
 
 const RENAME_NOREPLACE = 1;
 const RENAME_EXCHANGE = 2;
+const RENAME_WHITEOUT = 4;
 
 const FALLOC_KEEP_SIZE = 0x01;
 const FALLOC_PUNCH_HOLE = 0x02;
@@ -386,8 +388,8 @@ export class OverlayFileSystem implements FileSystem {
     this.#touchDirectory(parent, -1);
   }
 
-  rename(parent: Ino, name: Buffer, newParent: Ino, newName: Buffer, flags: number): void {
-    if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) !== 0) throw fsError('EINVAL');
+  rename(parent: Ino, name: Buffer, newParent: Ino, newName: Buffer, flags: number, caller: Caller): void {
+    if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) !== 0) throw fsError('EINVAL');
     checkName(newName);
     const source = this.#entry(parent, name);
     const target = this.#view.lookup(newParent, newName);
@@ -399,6 +401,7 @@ export class OverlayFileSystem implements FileSystem {
     if (target !== undefined && (flags & RENAME_NOREPLACE) !== 0) throw fsError('EEXIST');
     if (target?.ino === source.ino) return;
     this.#move(parent, name, source, newParent, newName, target);
+    if ((flags & RENAME_WHITEOUT) !== 0) this.#putWhiteout(parent, name, caller);
   }
 
   write(ino: Ino, offset: number, data: Buffer, killSetId: boolean): void {
@@ -583,13 +586,18 @@ export class OverlayFileSystem implements FileSystem {
 
   // Names.
 
+  /** One that the reply tells the kernel of, which is a lookup. */
   #newInode(directory: InodeAttributes, mode: number, caller: Caller): LayerInode {
+    const inode = this.#makeInode(directory, mode, caller);
+    this.#newLookups.push(inode.ino);
+    return inode;
+  }
+
+  #makeInode(directory: InodeAttributes, mode: number, caller: Caller): LayerInode {
     this.#clock.now(this.#now);
     const { sec, nsec } = this.#now;
-    const ino = this.#active().allocateIno();
-    this.#newLookups.push(ino);
     return {
-      ino,
+      ino: this.#active().allocateIno(),
       mode,
       uid: caller.uid,
       gid: (directory.mode & S_ISGID) === 0 ? caller.gid : directory.gid,
@@ -656,6 +664,13 @@ export class OverlayFileSystem implements FileSystem {
       this.#touchDirectory(parent, leaving);
       this.#touchDirectory(newParent, arriving);
     }
+  }
+
+  /** As an overlayfs above marks a name of its lower layers as gone: a character device without a number, in the renamed one's place. */
+  #putWhiteout(parent: Ino, name: Buffer, caller: Caller): void {
+    const inode = this.#makeInode(this.#directory(parent), S_IFCHR, caller);
+    this.#active().putInode(inode);
+    this.#active().putDentry(parent, name, this.#active().allocateCookie(), inode.ino);
   }
 
   #exchange(

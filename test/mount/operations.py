@@ -1,6 +1,6 @@
 """What editors and tools ask of a file system: `python3 operations.py <operation> <folder> [<arguments>]`. Ends with 0 if it is as on a
 local disk. Python, because it can make these calls with nothing to install."""
-import ctypes, errno, fcntl, mmap, os, select, shutil, signal, struct, subprocess, sys, threading, time
+import ctypes, errno, fcntl, mmap, os, select, shutil, signal, stat, struct, subprocess, sys, threading, time
 
 libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD = -100
@@ -73,6 +73,12 @@ def rename_flags(folder):
     assert read(f'{folder}/d') == b'a' and os.listdir(f'{folder}/b') == ['within']
     fails(errno.ENOENT, lambda: rename('b', 'nothing', EXCHANGE))
     fails(errno.EINVAL, lambda: rename('b', 'b/within', EXCHANGE))
+    if os.geteuid() == 0:
+        write(f'{folder}/w', b'w')
+        rename('w', 'w2', 4)  # WHITEOUT
+        whiteout = os.stat(f'{folder}/w')
+        assert stat.S_ISCHR(whiteout.st_mode) and whiteout.st_rdev == 0 and read(f'{folder}/w2') == b'w'
+        os.unlink(f'{folder}/w')
     os.mkdir(f'{folder}/empty')
     rename('b', 'empty', 0)
     fails(errno.ENOTEMPTY, lambda: (os.mkdir(f'{folder}/e2'), rename('e2', 'empty', 0)))

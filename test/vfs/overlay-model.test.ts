@@ -531,7 +531,7 @@ class Comparison {
     // The kernel itself refuses to put a directory below itself (rename(2), EINVAL).
     if (source !== undefined && this.#isWithin(newParent, source)) return;
     if (one.flags === 2 && target !== undefined && this.#isWithin(parent, target)) return;
-    this.#change(one, (fileSystem) => fileSystem.rename(parent, name, newParent, newName, one.flags));
+    this.#change(one, (fileSystem) => fileSystem.rename(parent, name, newParent, newName, one.flags, CALLER));
   }
 
   #isWithin(ino: Ino, directory: Ino): boolean {
