@@ -15,7 +15,7 @@ export interface MountOptions {
   /** The file system's type is shown as `fuse.<subtype>`. */
   subtype: 'cairn';
   readOnly: boolean;
-  /** Whether other users than the one who mounts may enter; for root they always may. */
+  /** Whether other users than the one who mounts may enter: without it not even root may, on a mount of somebody else's. */
   allowOther: boolean;
 }
 
@@ -100,7 +100,8 @@ async function checkedMountpoint(given: string): Promise<string> {
 function mountAsRoot(mountpoint: string, options: MountOptions): number {
   const fd = openDevice();
   // Set-id bits and devices work as on a local disk: it is root's own tree.
-  const data = `fd=${String(fd)},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other`;
+  const others = options.allowOther ? ',allow_other' : '';
+  const data = `fd=${String(fd)},rootmode=40000,user_id=0,group_id=0,default_permissions${others}`;
   try {
     const flags = options.readOnly ? MS_RDONLY : 0;
     mount(options.fsname, Buffer.from(mountpoint), `fuse.${options.subtype}`, flags, data);

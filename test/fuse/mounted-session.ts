@@ -64,7 +64,7 @@ export async function newMountpoint(): Promise<string> {
 
 /** Mounts a MemoryFileSystem on a new directory, served by a worker thread; this thread answers what is handed over and never touches the mount. */
 export async function startMountedSession(
-  options: { readOnly?: boolean; spinUs?: number; files?: number } = {},
+  options: { readOnly?: boolean; allowOther?: boolean; spinUs?: number; files?: number } = {},
 ): Promise<MountedSession> {
   const mountpoint = await newMountpoint();
   const readOnly = options.readOnly ?? false;
@@ -73,7 +73,7 @@ export async function startMountedSession(
     fsname: 'memory, of a test',
     subtype: 'cairn',
     readOnly,
-    allowOther: false,
+    allowOther: options.allowOther ?? false,
   });
   const wakeFd = createEventFd();
   const counters = new RequestCounters();

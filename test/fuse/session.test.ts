@@ -92,7 +92,7 @@ t.test(
   'another user on a mount of root is held to the modes',
   { skip: skip || (!isRoot && 'needs root') },
   async (t) => {
-    const session = await startMountedSession();
+    const session = await startMountedSession({ allowOther: true });
     t.teardown(() => session.stop());
     await t.resolves(runAsUser('mount-exercises.js', NOBODY, 'permissions', session.mountpoint));
   },

@@ -6,7 +6,7 @@ import type { Test } from 'tap';
 import { run } from './site.js';
 
 /** `nobody`: fusermount3 mounts only for a user that has a name. */
-const UID = '65534';
+export const UID = '65534';
 const LIMIT_S = 250;
 
 /**
@@ -14,7 +14,7 @@ const LIMIT_S = 250;
  * everybody, as it is on a desktop; the machine's stays as it is.
  */
 export async function asOrdinaryUser(t: Test, file: string): Promise<void> {
-  const why = await whyNot();
+  const why = await whyNoOrdinaryUser();
   if (why !== undefined) {
     t.pass(why, { skip: why });
     return;
@@ -35,7 +35,8 @@ export async function asOrdinaryUser(t: Test, file: string): Promise<void> {
   t.equal(ran.code, 0, ran.code === 0 ? 'all its tests pass' : `${ran.stdout}\n${ran.stderr}`);
 }
 
-async function whyNot(): Promise<string | undefined> {
+/** Why nothing can be run as an ordinary user from here, or undefined. */
+export async function whyNoOrdinaryUser(): Promise<string | undefined> {
   if (process.geteuid?.() !== 0) return 'this runs as an ordinary user already';
   for (const program of ['fusermount3', 'setpriv', 'unshare']) {
     if ((await run(['sh', '-c', `command -v ${program}`])).code !== 0) return `no ${program}`;
