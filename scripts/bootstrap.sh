@@ -40,18 +40,35 @@ if [ "${1:-}" = tests ]; then
   need sqlite3 sqlite3
 fi
 
+# Without these some tests are skipped, and say so: nobody has to install a database server for the others.
+optional_packages=''
+if [ "${1:-}" = tests ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  command -v setfacl >/dev/null || optional_packages="$optional_packages acl"
+  command -v vim >/dev/null || command -v vim.tiny >/dev/null || optional_packages="$optional_packages vim-tiny"
+  if [ -z "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ]; then
+    optional_packages="$optional_packages postgresql"
+    # The package makes and starts a server of its own unless it is told not to.
+    clusters=/etc/postgresql-common/createcluster.conf
+    [ -e "$clusters" ] || { mkdir -p "${clusters%/*}" && echo 'create_main_cluster = false' >"$clusters"; }
+  fi
+fi
+
+install_packages() { # <packages>, by the names Debian has for them
+  echo "installing Debian packages: $*" >&2
+  # The list of packages may be missing or too old for the mirror, so a first failure is not the end.
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1 ||
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null; }
+}
+
 if [ -n "$debian_packages" ]; then
   command -v apt-get >/dev/null || fail "please install, by the names Debian has for them:$debian_packages"
   [ "$(id -u)" = 0 ] || fail "please run: sudo apt-get install -y$debian_packages"
-  echo "installing Debian packages:$debian_packages" >&2
-  # The list of packages may be missing or too old for the mirror, so a first failure is not the end.
   # shellcheck disable=SC2086 # one word each
-  {
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get install -qq -y --no-install-recommends $debian_packages >/dev/null 2>&1 ||
-      { apt-get update -qq && apt-get install -qq -y --no-install-recommends $debian_packages >/dev/null; } ||
-      fail "these packages could not be installed:$debian_packages"
-  }
+  install_packages $debian_packages || fail "these packages could not be installed:$debian_packages"
+fi
+if [ -n "$optional_packages" ]; then
+  # shellcheck disable=SC2086 # one word each
+  install_packages $optional_packages || echo "cairnfs: without these some tests are skipped:$optional_packages" >&2
 fi
 
 if npm_packages_missing; then

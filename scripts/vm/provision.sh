@@ -20,7 +20,7 @@ esac
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -qq -y --no-install-recommends \
-  attr ca-certificates fuse3 g++ git make npm procps python3 rsync sqlite3 >/dev/null
+  acl attr ca-certificates fuse3 g++ git make npm postgresql procps python3 rsync sqlite3 vim-tiny >/dev/null
 
 /usr/bin/npm install --global --prefix "$PREFIX" --no-audit --no-fund --loglevel=error \
   "$node_package@$NODE_MAJOR" "npm@$NPM_MAJOR"
