@@ -124,9 +124,10 @@ async function tar(t: Test): Promise<void> {
   const [again, back] = [`${mountpoint}/again.tar`, `${site.base}/back`];
   await pack(there, again);
   await unpack(again, back);
-  // A mount shows holes as allocated, so tar does not look for them there.
+  // Of files up to 128 KiB a mount shows no holes, so tar does not look for any.
+  const found = await differences(local, back, { holes: true });
   t.same(
-    await differences(local, back),
+    found.filter((line) => !/^\.\/sparse\/(only-hole-)?small: \d+ bytes of data have become/.test(line)),
     [],
     'archived from the mount, onto the mount, and unpacked elsewhere too',
   );
