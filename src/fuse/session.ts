@@ -10,7 +10,7 @@ import {
   type InodeAttributes,
 } from '../core/index.js';
 import { writeFrom } from '../posix/index.js';
-import type { AttributeChanges, EntrySink, FileSystem } from '../vfs/index.js';
+import type { AttributeChanges, Caller, EntrySink, FileSystem } from '../vfs/index.js';
 import type { RequestCounters } from './counters.js';
 import type { Feeder } from './feeder.js';
 import type { HandOver } from './hand-over.js';
@@ -63,8 +63,8 @@ const DOT_DOT = Buffer.from('..');
 const DOT_COOKIE = 1;
 const DOT_DOT_COOKIE = 2;
 
-const ACL_PREFIX = 'system.posix_acl_';
-const ACL_NAMES = [Buffer.from('system.posix_acl_access'), Buffer.from('system.posix_acl_default')];
+/** What xattrs are taken: with `system.` ACLs are left out, which nothing here would act on. */
+const XATTR_NAMESPACES = ['user.', 'trusted.', 'security.'].map((namespace) => Buffer.from(namespace));
 
 /** What the kernel asks for when a file is about to be written to. */
 const CAPABILITY = Buffer.from('security.capability');
@@ -445,7 +445,8 @@ export class Session {
   }
 
   #listxattr(): boolean {
-    this.#sizedReply(withoutAcls(this.#fileSystem.listXattrs(this.#request.nodeid)));
+    const names = this.#fileSystem.listXattrs(this.#request.nodeid);
+    this.#sizedReply(listedXattrs(names, this.#request.caller));
     return WITH_REPLY;
   }
 
@@ -585,20 +586,24 @@ export class Session {
   }
 }
 
-/** ACLs are refused, not kept without effect: `cp -a` and tar then do without. */
+/**
+ * The kernel leaves it to the file system what a name must be like (xattr(7)). Refused, not kept without effect, ACLs are what `cp -a` and
+ * tar then do without.
+ */
 function checkedXattrName(name: Buffer): Buffer {
-  for (const acl of ACL_NAMES) if (name.equals(acl)) throw fsError('EOPNOTSUPP');
+  const namespace = XATTR_NAMESPACES.find((one) => name.indexOf(one) === 0);
+  if (namespace === undefined) throw fsError('EOPNOTSUPP');
+  if (name.length === namespace.length) throw fsError('EINVAL');
   return name;
 }
 
-/** A version may hold ACLs that an import brought; what is refused is not listed either. */
-function withoutAcls(names: Buffer): Buffer {
-  if (!names.includes(ACL_PREFIX)) return names;
-  const kept = names
+/** A version may hold ACLs that an import brought; what is refused is not listed either, nor to others than root what only root may read. */
+function listedXattrs(names: Buffer, { uid }: Caller): Buffer {
+  const shown = names
     .toString('latin1')
     .split('\0')
-    .filter((name) => !ACL_NAMES.some((acl) => acl.toString('latin1') === name));
-  return Buffer.from(kept.join('\0'), 'latin1');
+    .filter((name) => !name.startsWith('system.') && (uid === 0 || !name.startsWith('trusted.')));
+  return Buffer.from(shown.join('\0'), 'latin1');
 }
 
 /** The file system's own cookies begin after those of `.` and `..`. */
