@@ -14,7 +14,8 @@ import { startS3 } from '../fixtures/s3-server.js';
 
 export const isRoot = process.geteuid?.() === 0;
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+/** As a user runs it, bundled. */
+const CAIRN = fileURLToPath(new URL('../../../bin/cairn', import.meta.url));
 const COMMAND_LIMIT_S = 120;
 const UNMOUNT_LIMIT_S = 20;
 
@@ -149,7 +150,7 @@ export class Home {
 
   /** What runs the command line, in `environment()`. */
   command(args: readonly string[]): string[] {
-    return [process.execPath, MAIN, ...args];
+    return [process.execPath, CAIRN, ...args];
   }
 
   async cairn(args: readonly string[], options: RunLimits = {}): Promise<Ran> {
