@@ -574,7 +574,9 @@ export class Session {
 
   #fallocate(): void {
     const request = this.#request;
-    this.#fileSystem.fallocate(request.nodeid, request.u32(24), request.u64(8), request.u64(16));
+    // The kernel says nothing of set-id bits here. That they go unless the caller has CAP_FSETID comes down to who is not root.
+    const killSetId = request.caller.uid !== 0;
+    this.#fileSystem.fallocate(request.nodeid, request.u32(24), request.u64(8), request.u64(16), killSetId);
   }
 
   #setxattr(): void {

@@ -120,8 +120,8 @@ export interface FileSystem {
   rename(parent: Ino, name: Buffer, newParent: Ino, newName: Buffer, flags: number, caller: Caller): void;
   /** changes; all of `data` is taken, the bytes are copied. `killSetId`: FUSE_WRITE_KILL_SUIDGID */
   write(ino: Ino, offset: number, data: Buffer, killSetId: boolean): void;
-  /** changes; `mode` of fallocate(2) */
-  fallocate(ino: Ino, mode: number, offset: number, length: number): void;
+  /** changes; `mode` of fallocate(2); `killSetId` as for a write */
+  fallocate(ino: Ino, mode: number, offset: number, length: number, killSetId: boolean): void;
   /** changes; `flags` of setxattr(2): XATTR_CREATE 1, XATTR_REPLACE 2 */
   setXattr(ino: Ino, name: Buffer, value: Buffer, flags: number): void;
   /** changes */

@@ -416,7 +416,7 @@ export class OverlayFileSystem implements FileSystem {
     this.#active().putInode(inode);
   }
 
-  fallocate(ino: Ino, mode: number, offset: number, length: number): void {
+  fallocate(ino: Ino, mode: number, offset: number, length: number, killSetId: boolean): void {
     const known = FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE;
     if ((mode & ~known) !== 0) throw fsError('EOPNOTSUPP');
     const end = offset + length;
@@ -426,6 +426,7 @@ export class OverlayFileSystem implements FileSystem {
       this.#active().zeroData(inode, offset, length);
     }
     if ((mode & FALLOC_KEEP_SIZE) === 0 && end > inode.size) inode.size = end;
+    if (killSetId) clearSetId(inode);
     this.#touchContent(inode);
     this.#active().putInode(inode);
   }

@@ -305,18 +305,19 @@ def direct_io(folder):
 def set_id_bits(folder):
     path = f'{folder}/program'
     write(path, b'x')
-    os.chmod(path, 0o6755)
-    if os.geteuid() == 0:
-        child = os.fork()
-        if child == 0:
-            fd = os.open(path, os.O_WRONLY)
-            os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
-            os.write(fd, b'y')
-            os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
-        assert os.stat(path).st_mode & 0o7777 == 0o755, oct(os.stat(path).st_mode)
+    for change in (lambda fd: os.write(fd, b'y'), lambda fd: os.posix_fallocate(fd, 0, 10)):
+        os.chmod(path, 0o6755)
+        if os.geteuid() == 0:
+            child = os.fork()
+            if child == 0:
+                fd = os.open(path, os.O_WRONLY)
+                os.setgroups([])
+                os.setresgid(65534, 65534, 65534)
+                os.setresuid(65534, 65534, 65534)
+                change(fd)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            assert os.stat(path).st_mode & 0o7777 == 0o755, oct(os.stat(path).st_mode)
     os.truncate(path, 0)
 
 

@@ -21,7 +21,7 @@ const OPERATIONS: Readonly<Record<string, string>> = {
   locks: 'flock and record locks exclude',
   copy_file_range: 'a range is copied from file to file',
   direct_io: 'a file is written and read past the page cache',
-  set_id_bits: 'a write by another than root clears the set-id bits',
+  set_id_bits: 'a write or fallocate by another than root clears the set-id bits',
 };
 
 const LIMIT_S = 60;

@@ -156,7 +156,7 @@ const EDITS: readonly Edit[] = [
     blocks: 2,
     make: (fs, ino) => void fs.setAttributes(ino, { size: fs.inode(ino).size + 9 * MIB }),
   },
-  { what: 'a hole punched', blocks: 4, make: (fs, ino) => fs.fallocate(ino, 3, MIB + 3, 1_200_000) },
+  { what: 'a hole punched', blocks: 4, make: (fs, ino) => fs.fallocate(ino, 3, MIB + 3, 1_200_000, false) },
   {
     what: 'its first bytes replaced',
     blocks: 2,

@@ -132,6 +132,7 @@ const operation = fc.oneof(
       mode: fc.constantFrom(0, 1, 3, 16, 17, 64),
       offset,
       length,
+      killSetId: fc.boolean(),
     }),
   },
   {
@@ -350,7 +351,9 @@ class Comparison {
       case 'fallocate': {
         const ino = this.#pickFile(one.file);
         if (ino === undefined) return;
-        this.#change(one, (fileSystem) => fileSystem.fallocate(ino, one.mode, one.offset, one.length));
+        this.#change(one, (fileSystem) => {
+          fileSystem.fallocate(ino, one.mode, one.offset, one.length, one.killSetId);
+        });
         this.#sameInode(one, ino);
         await this.#sameBytes(one, ino, Math.max(0, one.offset - 50), one.length + 100);
         return;
