@@ -23,7 +23,8 @@ export async function asOrdinaryUser(t: Test, file: string): Promise<void> {
   t.teardown(() => {
     rmSync(folder, { recursive: true, force: true });
   });
-  const script = `mknod ${folder}/fuse c 10 229 && chmod 666 ${folder}/fuse && mount --bind ${folder}/fuse /dev/fuse &&
+  // Whatever else is mounted on this machine would not be gone when it is unmounted there, as long as this namespace has it too.
+  const script = `umount -a -l -t fuse.cairn; mknod ${folder}/fuse c 10 229 && chmod 666 ${folder}/fuse && mount --bind ${folder}/fuse /dev/fuse &&
     exec setpriv --reuid=${UID} --regid=${UID} --clear-groups -- "$@"`;
   chownSync(folder, Number(UID), Number(UID));
   const node = [process.execPath, '--enable-source-maps', fileURLToPath(new URL(file, import.meta.url))];
