@@ -5,4 +5,5 @@
  * and someone else fetches it. Never checks permissions: the kernel did.
  */
 export * from './file-system.js';
+export type { RetainedInode } from './layer-stack.js';
 export * from './overlay-file-system.js';

@@ -19,14 +19,14 @@ import {
   type InodeAttributes,
 } from '../core/index.js';
 import type { DentryRow } from '../manifest/index.js';
-import { MergedView, type ContentPart, type LayerInode, type UpperLayer } from '../upper/index.js';
+import type { ContentPart, LayerInode, MergedView, UpperLayer } from '../upper/index.js';
 import type { AttributeChanges, Caller, EntrySink, FileSystem, ReadPart, StatFs } from './file-system.js';
+import { CopyUp } from './copy-up.js';
+import { LayerStack, type RetainedInode } from './layer-stack.js';
 import { LookupCounts } from './lookup-counts.js';
 import { checkName } from './names.js';
 
 const S_IXGRP = 0o010;
-const ANY_EXECUTE = 0o111;
-const CAPABILITY = Buffer.from('security.capability');
 const PERMISSION_BITS = 0o7777;
 
 const RENAME_NOREPLACE = 1;
@@ -49,15 +49,6 @@ const SMALL_FILE_MAX_BYTES = 128 * 1024;
 /** How far `seek` looks at once: the extents of a stretch are all in memory. */
 const SEEK_WINDOW_BYTES = 256 * 1024 * 1024;
 
-/** Content is copied from one layer to another in stretches of this. */
-const COPY_UP_WINDOW_BYTES = 1024 * 1024;
-
-/** An unlinked inode that the kernel still knows, with the stack below the active layer that it still reads from. */
-export interface RetainedInode {
-  ino: Ino;
-  below: MergedView;
-}
-
 export interface OverlayOptions {
   /** The stack, the active layer first. A read-only mount has a manifest and no layer. */
   view: MergedView;
@@ -76,7 +67,8 @@ export interface OverlayOptions {
  */
 export class OverlayFileSystem implements FileSystem {
   readonly readOnly: boolean;
-  #view: MergedView;
+  readonly #stack: LayerStack;
+  readonly #copyUp: CopyUp;
   readonly #clock: Clock;
   readonly #diskPath: string;
   readonly #lookups = new LookupCounts();
@@ -84,8 +76,6 @@ export class OverlayFileSystem implements FileSystem {
   readonly #lookupsKnownFrom: Ino;
   /** Inodes without a name that the kernel may still use. */
   readonly #unlinked = new Set<Ino>();
-  /** Those of them that need a stack older than the current one. */
-  readonly #retained = new Map<Ino, MergedView>();
   readonly #now = { sec: 0, nsec: 0 };
   /** Undone by `rollback`, in step with the layer's transaction. */
   #newLookups: Ino[] = [];
@@ -93,7 +83,9 @@ export class OverlayFileSystem implements FileSystem {
   #newLinked: Ino[] = [];
 
   constructor(options: OverlayOptions) {
-    this.#view = options.view;
+    // At the start of a mount the kernel knows no inode that could have been retained for it.
+    this.#stack = new LayerStack(options.view, options.tookOver ? options.retained : []);
+    this.#copyUp = new CopyUp(this.#stack);
     this.readOnly = options.readOnly;
     this.#lookupsKnownFrom = options.tookOver ? (options.view.layers[0]?.nextIno ?? 0) : 0;
     this.#clock = options.clock;
@@ -101,23 +93,18 @@ export class OverlayFileSystem implements FileSystem {
     for (const layer of options.view.layers) {
       for (const ino of layer.unlinkedInos()) this.#unlinked.add(ino);
     }
-    for (const { ino, below } of options.retained) this.#retained.set(ino, below);
     if (!options.tookOver) this.#dropUnlinked();
   }
 
   // What the mount's owner does between requests.
 
   get view(): MergedView {
-    return this.#view;
+    return this.#stack.view;
   }
 
   /** The active layer was sealed and `active` put above it. */
   pushLayer(active: UpperLayer): void {
-    const sealed = this.#active();
-    for (const [ino, below] of this.#retained) {
-      this.#retained.set(ino, new MergedView([sealed, ...below.layers], below.manifest));
-    }
-    this.#view = new MergedView([active, ...this.#view.layers], this.#view.manifest);
+    this.#stack.push(active);
   }
 
   /**
@@ -125,38 +112,34 @@ export class OverlayFileSystem implements FileSystem {
    * stack, which the caller keeps open for them (`retained`).
    */
   replaceBelow(view: MergedView): void {
-    const before = this.#view.below();
-    for (const ino of this.#unlinked) {
-      if (!this.#retained.has(ino)) this.#retained.set(ino, before);
-    }
-    this.#view = view;
+    this.#stack.replaceBelow(view, this.#unlinked);
   }
 
   retained(): RetainedInode[] {
-    return [...this.#retained].map(([ino, below]) => ({ ino, below }));
+    return this.#stack.retained();
   }
 
   // Transactions.
 
   commit(unique: bigint, reply: Buffer): void {
-    this.#active().commit(unique.toString(), reply);
+    this.#stack.active.commit(unique.toString(), reply);
     for (const ino of this.#newLookups) this.#lookups.add(ino);
     for (const ino of this.#newUnlinked) this.#unlinked.add(ino);
     for (const ino of this.#newLinked) {
       this.#unlinked.delete(ino);
-      this.#retained.delete(ino);
+      this.#stack.release(ino);
     }
     this.#clearNew();
   }
 
   rollback(): void {
     this.#clearNew();
-    if (!this.readOnly) this.#active().rollback();
+    if (!this.readOnly) this.#stack.active.rollback();
   }
 
   storedReply(unique: bigint): Buffer | undefined {
     if (this.readOnly) return undefined;
-    const { lastUnique, lastReply } = this.#active().last();
+    const { lastUnique, lastReply } = this.#stack.active.last();
     return lastUnique === unique.toString() ? lastReply : undefined;
   }
 
@@ -164,7 +147,7 @@ export class OverlayFileSystem implements FileSystem {
 
   lookup(parent: Ino, name: Buffer): InodeAttributes {
     if (name.length > 255) throw fsError('ENAMETOOLONG');
-    const inode = this.inode(this.#entry(parent, name).ino);
+    const inode = this.inode(this.#stack.entry(parent, name).ino);
     this.#lookups.add(inode.ino);
     return inode;
   }
@@ -173,37 +156,35 @@ export class OverlayFileSystem implements FileSystem {
     const left = this.#lookups.subtract(ino, count);
     if (left > 0 || ino < this.#lookupsKnownFrom || !this.#unlinked.has(ino)) return;
     this.#unlinked.delete(ino);
-    this.#retained.delete(ino);
+    this.#stack.release(ino);
     this.#dropInode(ino);
   }
 
   inode(ino: Ino): InodeAttributes {
-    const inode = this.#viewOf(ino).inode(ino);
-    if (inode === undefined) throw fsError('ESTALE');
-    return inode;
+    return this.#stack.inode(ino);
   }
 
   storedBytes({ ino, mode, size }: InodeAttributes): number {
     if (size <= SMALL_FILE_MAX_BYTES || !isRegular(mode)) return size;
-    return this.#viewOf(ino).storedBytes(ino, size);
+    return this.#stack.viewOf(ino).storedBytes(ino, size);
   }
 
   readlink(ino: Ino): Buffer {
-    const target = this.#viewOf(ino).symlink(ino);
+    const target = this.#stack.viewOf(ino).symlink(ino);
     if (target === undefined) throw fsError('EINVAL');
     return target;
   }
 
   list(ino: Ino, cookie: number, sink: EntrySink): void {
-    this.#directory(ino);
-    for (const entry of this.#view.list(ino, cookie)) {
+    this.#stack.directory(ino);
+    for (const entry of this.#stack.view.list(ino, cookie)) {
       if (!sink(entry.cookie, entry.name, entry.ino, entry.inode, isPublished(entry.inode))) return;
     }
   }
 
   listPlus(ino: Ino, cookie: number, sink: EntrySink): void {
-    this.#directory(ino);
-    for (const entry of this.#view.list(ino, cookie)) {
+    this.#stack.directory(ino);
+    for (const entry of this.#stack.view.list(ino, cookie)) {
       if (!sink(entry.cookie, entry.name, entry.ino, entry.inode, isPublished(entry.inode))) return;
       this.#lookups.add(entry.ino);
     }
@@ -222,18 +203,19 @@ export class OverlayFileSystem implements FileSystem {
   }
 
   workAhead(): boolean {
-    return this.#view.manifest.listAhead();
+    return this.#stack.view.manifest.listAhead();
   }
 
   parentOf(ino: Ino): Ino {
-    return this.#view.parentOf(ino) ?? ROOT_INO;
+    return this.#stack.view.parentOf(ino) ?? ROOT_INO;
   }
 
   read(ino: Ino, offset: number, length: number): ReadPart[] {
     const inode = this.inode(ino);
     const end = Math.min(offset + length, inode.size);
     if (end <= offset) return [];
-    return this.#viewOf(ino)
+    return this.#stack
+      .viewOf(ino)
       .content(ino, offset, end - offset)
       .map((part) => readPart(ino, part));
   }
@@ -241,7 +223,7 @@ export class OverlayFileSystem implements FileSystem {
   seek(ino: Ino, offset: number, whence: 'data' | 'hole'): number {
     const { size } = this.inode(ino);
     if (offset >= size) throw fsError('ENXIO');
-    const view = this.#viewOf(ino);
+    const view = this.#stack.viewOf(ino);
     for (let from = offset; from < size; from += SEEK_WINDOW_BYTES) {
       for (const part of view.content(ino, from, Math.min(SEEK_WINDOW_BYTES, size - from))) {
         if ((part.kind === 'zeros') === (whence === 'hole')) return part.offset;
@@ -252,14 +234,14 @@ export class OverlayFileSystem implements FileSystem {
   }
 
   getXattr(ino: Ino, name: Buffer): Buffer {
-    const value = this.#viewOf(ino).xattr(ino, name);
+    const value = this.#stack.viewOf(ino).xattr(ino, name);
     if (value === undefined) throw fsError('ENODATA');
     return value;
   }
 
   listXattrs(ino: Ino): Buffer {
     const terminator = Buffer.alloc(1);
-    const rows = this.#viewOf(ino).xattrs(ino);
+    const rows = this.#stack.viewOf(ino).xattrs(ino);
     return Buffer.concat(rows.flatMap((row) => [row.name, terminator]));
   }
 
@@ -276,13 +258,13 @@ export class OverlayFileSystem implements FileSystem {
   }
 
   filesToSync(ino: Ino): string[] {
-    return this.#view.layers.flatMap((layer) => layer.filesToSync(ino));
+    return this.#stack.view.layers.flatMap((layer) => layer.filesToSync(ino));
   }
 
   // Changes.
 
   setAttributes(ino: Ino, changes: AttributeChanges): InodeAttributes {
-    const inode = this.#own(ino);
+    const inode = this.#copyUp.inode(ino);
     if (changes.mode !== undefined) {
       inode.mode = (inode.mode & S_IFMT) | (changes.mode & PERMISSION_BITS);
     }
@@ -290,7 +272,7 @@ export class OverlayFileSystem implements FileSystem {
     if (changes.gid !== undefined) inode.gid = changes.gid;
     if (changes.killSetId === true) clearSetId(inode);
     if (changes.uid !== undefined || changes.gid !== undefined || changes.size !== undefined) {
-      this.#dropCapability(inode);
+      this.#copyUp.dropCapability(inode);
     }
     this.#touchChange(inode);
     if (changes.size !== undefined) {
@@ -312,7 +294,7 @@ export class OverlayFileSystem implements FileSystem {
       inode.ctimeSec = changes.ctime.sec;
       inode.ctimeNsec = changes.ctime.nsec;
     }
-    this.#active().putInode(inode);
+    this.#stack.active.putInode(inode);
     return inode;
   }
 
@@ -321,7 +303,7 @@ export class OverlayFileSystem implements FileSystem {
     const directory = this.#newName(parent, name);
     const inode = this.#newInode(directory, typed, caller);
     inode.rdev = rdev;
-    this.#active().putInode(inode);
+    this.#stack.active.putInode(inode);
     this.#enter(directory, name, inode.ino, 0);
     return inode;
   }
@@ -331,7 +313,7 @@ export class OverlayFileSystem implements FileSystem {
     const inode = this.#newInode(directory, S_IFDIR | (mode & PERMISSION_BITS), caller);
     inode.nlink = 2;
     if ((directory.mode & S_ISGID) !== 0) inode.mode |= S_ISGID;
-    this.#active().putInode(inode);
+    this.#stack.active.putInode(inode);
     this.#enter(directory, name, inode.ino, 1);
     return inode;
   }
@@ -341,21 +323,21 @@ export class OverlayFileSystem implements FileSystem {
     const directory = this.#newName(parent, name);
     const inode = this.#newInode(directory, S_IFLNK | 0o777, caller);
     inode.size = target.length;
-    this.#active().putInode(inode);
-    this.#active().setSymlink(inode.ino, target);
+    this.#stack.active.putInode(inode);
+    this.#stack.active.setSymlink(inode.ino, target);
     this.#enter(directory, name, inode.ino, 0);
     return inode;
   }
 
   link(ino: Ino, newParent: Ino, newName: Buffer): InodeAttributes {
     const directory = this.#newName(newParent, newName);
-    const inode = this.#own(ino);
+    const inode = this.#copyUp.inode(ino);
     if (isDirectory(inode.mode)) throw fsError('EPERM');
     // Of a file of O_TMPFILE that gets its first name, no version holds what sealed layers have.
-    if (inode.nlink === 0 && inode.created === 0) this.#copyUp(inode);
+    if (inode.nlink === 0 && inode.created === 0) this.#copyUp.whole(inode);
     inode.nlink += 1;
     this.#touchChange(inode);
-    this.#active().putInode(inode);
+    this.#stack.active.putInode(inode);
     this.#newLinked.push(ino);
     this.#enter(directory, newName, ino, 0);
     this.#newLookups.push(ino);
@@ -363,16 +345,16 @@ export class OverlayFileSystem implements FileSystem {
   }
 
   tmpfile(parent: Ino, mode: number, caller: Caller): InodeAttributes {
-    const inode = this.#newInode(this.#directory(parent), S_IFREG | (mode & PERMISSION_BITS), caller);
+    const inode = this.#newInode(this.#stack.directory(parent), S_IFREG | (mode & PERMISSION_BITS), caller);
     inode.nlink = 0;
     this.#newUnlinked.push(inode.ino);
-    this.#active().putInode(inode);
+    this.#stack.active.putInode(inode);
     return inode;
   }
 
   unlink(parent: Ino, name: Buffer): void {
-    const entry = this.#entry(parent, name);
-    const inode = this.#own(entry.ino);
+    const entry = this.#stack.entry(parent, name);
+    const inode = this.#copyUp.inode(entry.ino);
     if (isDirectory(inode.mode)) throw fsError('EISDIR');
     this.#removeName(parent, name);
     this.#dropLink(inode);
@@ -380,8 +362,8 @@ export class OverlayFileSystem implements FileSystem {
   }
 
   rmdir(parent: Ino, name: Buffer): void {
-    const entry = this.#entry(parent, name);
-    const inode = this.#own(entry.ino);
+    const entry = this.#stack.entry(parent, name);
+    const inode = this.#copyUp.inode(entry.ino);
     this.#checkRemovable(inode);
     this.#removeName(parent, name);
     this.#dropLink(inode);
@@ -391,8 +373,8 @@ export class OverlayFileSystem implements FileSystem {
   rename(parent: Ino, name: Buffer, newParent: Ino, newName: Buffer, flags: number, caller: Caller): void {
     if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) !== 0) throw fsError('EINVAL');
     checkName(newName);
-    const source = this.#entry(parent, name);
-    const target = this.#view.lookup(newParent, newName);
+    const source = this.#stack.entry(parent, name);
+    const target = this.#stack.view.lookup(newParent, newName);
     if ((flags & RENAME_EXCHANGE) !== 0) {
       if (target === undefined) throw fsError('ENOENT');
       this.#exchange(parent, name, source, newParent, newName, target);
@@ -407,13 +389,13 @@ export class OverlayFileSystem implements FileSystem {
   write(ino: Ino, offset: number, data: Buffer, killSetId: boolean): void {
     const end = offset + data.length;
     if (end > FILE_MAX_BYTES) throw fsError('EFBIG');
-    const inode = this.#ownContent(ino);
-    this.#active().writeData(inode, offset, data);
+    const inode = this.#copyUp.content(ino);
+    this.#stack.active.writeData(inode, offset, data);
     if (end > inode.size) inode.size = end;
     if (killSetId) clearSetId(inode);
-    this.#dropCapability(inode);
+    this.#copyUp.dropCapability(inode);
     this.#touchContent(inode);
-    this.#active().putInode(inode);
+    this.#stack.active.putInode(inode);
   }
 
   fallocate(ino: Ino, mode: number, offset: number, length: number, killSetId: boolean): void {
@@ -421,157 +403,41 @@ export class OverlayFileSystem implements FileSystem {
     if ((mode & ~known) !== 0) throw fsError('EOPNOTSUPP');
     const end = offset + length;
     if (end > FILE_MAX_BYTES) throw fsError('EFBIG');
-    const inode = this.#ownContent(ino);
+    const inode = this.#copyUp.content(ino);
     if ((mode & (FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE)) !== 0) {
-      this.#active().zeroData(inode, offset, length);
+      this.#stack.active.zeroData(inode, offset, length);
     }
     if ((mode & FALLOC_KEEP_SIZE) === 0 && end > inode.size) inode.size = end;
     if (killSetId) clearSetId(inode);
     this.#touchContent(inode);
-    this.#active().putInode(inode);
+    this.#stack.active.putInode(inode);
   }
 
   setXattr(ino: Ino, name: Buffer, value: Buffer, flags: number): void {
     if (name.length > XATTR_NAME_MAX_BYTES || value.length > XATTR_VALUE_MAX_BYTES) throw fsError('ERANGE');
-    const rows = this.#viewOf(ino).xattrs(ino);
+    const rows = this.#stack.viewOf(ino).xattrs(ino);
     const exists = rows.some((row) => row.name.equals(name));
     if ((flags & XATTR_CREATE) !== 0 && exists) throw fsError('EEXIST');
     if ((flags & XATTR_REPLACE) !== 0 && !exists) throw fsError('ENODATA');
     const namesBytes = rows.reduce((sum, row) => sum + row.name.length + 1, name.length + 1);
     if (!exists && namesBytes > XATTR_NAMES_MAX_BYTES) throw fsError('ENOSPC');
     this.#ownXattrs(ino);
-    this.#active().putXattr(ino, name, value);
+    this.#stack.active.putXattr(ino, name, value);
   }
 
   removeXattr(ino: Ino, name: Buffer): void {
-    if (this.#viewOf(ino).xattr(ino, name) === undefined) throw fsError('ENODATA');
+    if (this.#stack.viewOf(ino).xattr(ino, name) === undefined) throw fsError('ENODATA');
     this.#ownXattrs(ino);
-    this.#active().deleteXattr(ino, name);
+    this.#stack.active.deleteXattr(ino, name);
   }
 
-  // Resolving.
-
-  #active(): UpperLayer {
-    const active = this.#view.layers[0];
-    if (active === undefined) throw fsError('EROFS');
-    return active;
-  }
-
-  /** The view an inode is read through: a retained one's is the active layer over the stack it was opened on. */
-  #viewOf(ino: Ino): MergedView {
-    if (this.#retained.size === 0) return this.#view;
-    const below = this.#retained.get(ino);
-    return below === undefined
-      ? this.#view
-      : new MergedView([this.#active(), ...below.layers], below.manifest);
-  }
-
-  #entry(parent: Ino, name: Buffer): DentryRow {
-    const entry = this.#view.lookup(parent, name);
-    if (entry === undefined) throw fsError('ENOENT');
-    return entry;
-  }
-
-  #directory(ino: Ino): InodeAttributes {
-    const inode = this.inode(ino);
-    if (!isDirectory(inode.mode)) throw fsError('ENOTDIR');
-    return inode;
-  }
-
-  /** The directory a new name goes into. */
-  #newName(parent: Ino, name: Buffer): InodeAttributes {
-    checkName(name);
-    const directory = this.#directory(parent);
-    if (directory.nlink === 0) throw fsError('ENOENT');
-    if (this.#view.lookup(parent, name) !== undefined) throw fsError('EEXIST');
-    return directory;
-  }
-
-  // Copy-up.
-
-  /** The inode as the active layer holds it; a first change copies its attributes up. The caller puts it. */
-  #own(ino: Ino): LayerInode {
-    const owned = this.#active().inode(ino);
-    if (owned !== undefined) return { ...owned };
-    const below = this.inode(ino);
-    return {
-      ino,
-      mode: below.mode,
-      uid: below.uid,
-      gid: below.gid,
-      size: below.size,
-      nlink: below.nlink,
-      rdev: below.rdev,
-      mtimeSec: below.mtimeSec,
-      mtimeNsec: below.mtimeNsec,
-      ctimeSec: below.ctimeSec,
-      ctimeNsec: below.ctimeNsec,
-      btimeSec: below.btimeSec,
-      btimeNsec: below.btimeNsec,
-      created: 0,
-      contentChanged: 0,
-      belowLimit: 0,
-      ownFile: 0,
-      ownsXattrs: 0,
-      atimeSec: below.atimeSec ?? below.mtimeSec,
-      atimeNsec: below.atimeNsec ?? below.mtimeNsec,
-    };
-  }
-
-  /** The same, for a change of the content: all of it is still below. */
-  #ownContent(ino: Ino): LayerInode {
-    const inode = this.#own(ino);
-    if (!isRegular(inode.mode)) throw fsError('EINVAL');
-    if (inode.contentChanged === 0) {
-      inode.contentChanged = 1;
-      inode.belowLimit = inode.size;
-    }
-    return inode;
-  }
+  // Content and xattrs.
 
   #ownXattrs(ino: Ino): void {
-    const inode = this.#own(ino);
-    this.#copyUpXattrs(inode);
+    const inode = this.#copyUp.inode(ino);
+    this.#copyUp.xattrs(inode);
     this.#touchChange(inode);
-    this.#active().putInode(inode);
-  }
-
-  #copyUpXattrs(inode: LayerInode): void {
-    if (inode.ownsXattrs === 1) return;
-    for (const row of this.#viewOf(inode.ino).xattrs(inode.ino)) {
-      this.#active().putXattr(inode.ino, row.name, row.value);
-    }
-    inode.ownsXattrs = 1;
-  }
-
-  /**
-   * Makes an inode without a name the active layer's own, with everything it holds. Refuses one that was removed, which stays removed
-   * (linkat(2)): only of that the content may be in the manifest.
-   */
-  #copyUp(inode: LayerInode): void {
-    const active = this.#active();
-    const view = this.#viewOf(inode.ino);
-    if (view.manifest.inode(inode.ino) !== undefined) throw fsError('ENOENT');
-    this.#copyUpXattrs(inode);
-    for (let from = 0; from < inode.size; from += COPY_UP_WINDOW_BYTES) {
-      for (const part of view.content(inode.ino, from, Math.min(COPY_UP_WINDOW_BYTES, inode.size - from))) {
-        if (part.kind !== 'layer' || part.layer === active) continue;
-        const bytes = Buffer.allocUnsafe(part.length);
-        part.layer.readExtent(inode.ino, part.extent, part.offset, bytes);
-        active.writeData(inode, part.offset, bytes);
-      }
-    }
-    inode.created = 1;
-    inode.contentChanged = 1;
-    inode.belowLimit = 0;
-  }
-
-  /** Under HANDLE_KILLPRIV_V2 a write, truncation or change of owner takes a program's capabilities; only programs have any. */
-  #dropCapability(inode: LayerInode): void {
-    if ((inode.mode & ANY_EXECUTE) === 0) return;
-    if (this.#viewOf(inode.ino).xattr(inode.ino, CAPABILITY) === undefined) return;
-    this.#copyUpXattrs(inode);
-    this.#active().deleteXattr(inode.ino, CAPABILITY);
+    this.#stack.active.putInode(inode);
   }
 
   #resize(inode: LayerInode, size: number): void {
@@ -581,11 +447,20 @@ export class OverlayFileSystem implements FileSystem {
       inode.contentChanged = 1;
       inode.belowLimit = inode.size;
     }
-    if (size < inode.size) this.#active().truncateData(inode, size);
+    if (size < inode.size) this.#stack.active.truncateData(inode, size);
     inode.size = size;
   }
 
   // Names.
+
+  /** The directory a new name goes into. */
+  #newName(parent: Ino, name: Buffer): InodeAttributes {
+    checkName(name);
+    const directory = this.#stack.directory(parent);
+    if (directory.nlink === 0) throw fsError('ENOENT');
+    if (this.#stack.view.lookup(parent, name) !== undefined) throw fsError('EEXIST');
+    return directory;
+  }
 
   /** One that the reply tells the kernel of, which is a lookup. */
   #newInode(directory: InodeAttributes, mode: number, caller: Caller): LayerInode {
@@ -598,7 +473,7 @@ export class OverlayFileSystem implements FileSystem {
     this.#clock.now(this.#now);
     const { sec, nsec } = this.#now;
     return {
-      ino: this.#active().allocateIno(),
+      ino: this.#stack.active.allocateIno(),
       mode,
       uid: caller.uid,
       gid: (directory.mode & S_ISGID) === 0 ? caller.gid : directory.gid,
@@ -622,14 +497,14 @@ export class OverlayFileSystem implements FileSystem {
   }
 
   #enter(directory: InodeAttributes, name: Buffer, ino: Ino, subdirectories: number): void {
-    this.#active().putDentry(directory.ino, name, this.#active().allocateCookie(), ino);
+    this.#stack.active.putDentry(directory.ino, name, this.#stack.active.allocateCookie(), ino);
     this.#touchDirectory(directory.ino, subdirectories);
   }
 
   /** Takes a name away: by a whiteout where a layer below has it, else without a trace. */
   #removeName(parent: Ino, name: Buffer): void {
-    const active = this.#active();
-    if (this.#view.below().lookup(parent, name) === undefined) active.deleteDentry(parent, name);
+    const active = this.#stack.active;
+    if (this.#stack.view.below().lookup(parent, name) === undefined) active.deleteDentry(parent, name);
     else active.putDentry(parent, name, active.allocateCookie(), 0);
   }
 
@@ -641,22 +516,22 @@ export class OverlayFileSystem implements FileSystem {
     newName: Buffer,
     target: DentryRow | undefined,
   ): void {
-    const moved = this.#own(source.ino);
+    const moved = this.#copyUp.inode(source.ino);
     const movesDirectory = isDirectory(moved.mode);
     let replacedDirectories = 0;
     if (target !== undefined) {
-      const replaced = this.#own(target.ino);
+      const replaced = this.#copyUp.inode(target.ino);
       if (movesDirectory) this.#checkRemovable(replaced);
       else if (isDirectory(replaced.mode)) throw fsError('EISDIR');
       replacedDirectories = isDirectory(replaced.mode) ? 1 : 0;
       this.#dropLink(replaced);
-    } else if (this.#directory(newParent).nlink === 0) {
+    } else if (this.#stack.directory(newParent).nlink === 0) {
       throw fsError('ENOENT');
     }
     this.#removeName(parent, name);
-    this.#active().putDentry(newParent, newName, this.#active().allocateCookie(), source.ino);
+    this.#stack.active.putDentry(newParent, newName, this.#stack.active.allocateCookie(), source.ino);
     this.#touchChange(moved);
-    this.#active().putInode(moved);
+    this.#stack.active.putInode(moved);
     const leaving = movesDirectory ? -1 : 0;
     const arriving = (movesDirectory ? 1 : 0) - replacedDirectories;
     if (parent === newParent) {
@@ -669,9 +544,9 @@ export class OverlayFileSystem implements FileSystem {
 
   /** As an overlayfs above marks a name of its lower layers as gone: a character device without a number, in the renamed one's place. */
   #putWhiteout(parent: Ino, name: Buffer, caller: Caller): void {
-    const inode = this.#makeInode(this.#directory(parent), S_IFCHR, caller);
-    this.#active().putInode(inode);
-    this.#active().putDentry(parent, name, this.#active().allocateCookie(), inode.ino);
+    const inode = this.#makeInode(this.#stack.directory(parent), S_IFCHR, caller);
+    this.#stack.active.putInode(inode);
+    this.#stack.active.putDentry(parent, name, this.#stack.active.allocateCookie(), inode.ino);
   }
 
   #exchange(
@@ -683,9 +558,9 @@ export class OverlayFileSystem implements FileSystem {
     target: DentryRow,
   ): void {
     if (source.ino === target.ino) return;
-    const active = this.#active();
-    const left = this.#own(source.ino);
-    const right = this.#own(target.ino);
+    const active = this.#stack.active;
+    const left = this.#copyUp.inode(source.ino);
+    const right = this.#copyUp.inode(target.ino);
     active.putDentry(newParent, newName, active.allocateCookie(), source.ino);
     active.putDentry(parent, name, active.allocateCookie(), target.ino);
     this.#touchChange(left);
@@ -703,20 +578,20 @@ export class OverlayFileSystem implements FileSystem {
 
   #checkRemovable(directory: InodeAttributes): void {
     if (!isDirectory(directory.mode)) throw fsError('ENOTDIR');
-    if (!this.#view.isEmptyDirectory(directory.ino)) throw fsError('ENOTEMPTY');
+    if (!this.#stack.view.isEmptyDirectory(directory.ino)) throw fsError('ENOTEMPTY');
   }
 
   /** One name less; without any the inode stays for those who have it open. */
   #dropLink(inode: LayerInode): void {
     inode.nlink = isDirectory(inode.mode) ? 0 : inode.nlink - 1;
     this.#touchChange(inode);
-    this.#active().putInode(inode);
+    this.#stack.active.putInode(inode);
     if (inode.nlink === 0) this.#newUnlinked.push(inode.ino);
   }
 
   /** Nobody can reach the inode any more: what this layer made goes; what is below stays hidden by its row. */
   #dropInode(ino: Ino): void {
-    const active = this.#view.layers[0];
+    const active = this.#stack.view.layers[0];
     const inode = active?.inode(ino);
     if (active === undefined || inode?.nlink !== 0 || inode.created !== 1) return;
     const { lastUnique, lastReply } = active.last();
@@ -728,7 +603,6 @@ export class OverlayFileSystem implements FileSystem {
   #dropUnlinked(): void {
     for (const ino of this.#unlinked) this.#dropInode(ino);
     this.#unlinked.clear();
-    this.#retained.clear();
   }
 
   #clearNew(): void {
@@ -752,10 +626,10 @@ export class OverlayFileSystem implements FileSystem {
   }
 
   #touchDirectory(ino: Ino, subdirectories: number): void {
-    const directory = this.#own(ino);
+    const directory = this.#copyUp.inode(ino);
     this.#touchContent(directory);
     directory.nlink += subdirectories;
-    this.#active().putInode(directory);
+    this.#stack.active.putInode(directory);
   }
 }
 

@@ -1,0 +1,87 @@
+import { fsError, isDirectory, type Ino, type InodeAttributes } from '../core/index.js';
+import type { DentryRow } from '../manifest/index.js';
+import { MergedView, type UpperLayer } from '../upper/index.js';
+
+/** An unlinked inode that the kernel still knows, with the stack below the active layer that it still reads from. */
+export interface RetainedInode {
+  ino: Ino;
+  below: MergedView;
+}
+
+/**
+ * What a mount stands on: the active layer over sealed ones over a manifest. For inodes without a name, which belong to no version, it also
+ * knows the older stack that each of them goes on reading from.
+ */
+export class LayerStack {
+  #view: MergedView;
+  readonly #retained = new Map<Ino, MergedView>();
+
+  constructor(view: MergedView, retained: readonly RetainedInode[]) {
+    this.#view = view;
+    for (const { ino, below } of retained) this.#retained.set(ino, below);
+  }
+
+  get view(): MergedView {
+    return this.#view;
+  }
+
+  /** The layer that takes changes. Throws EROFS where there is none. */
+  get active(): UpperLayer {
+    const active = this.#view.layers[0];
+    if (active === undefined) throw fsError('EROFS');
+    return active;
+  }
+
+  /** The active layer was sealed and `active` put above it. */
+  push(active: UpperLayer): void {
+    const sealed = this.active;
+    for (const [ino, below] of this.#retained) {
+      this.#retained.set(ino, new MergedView([sealed, ...below.layers], below.manifest));
+    }
+    this.#view = new MergedView([active, ...this.#view.layers], this.#view.manifest);
+  }
+
+  /** The stack became `view`; the inodes `unlinked` go on reading from the one before. */
+  replaceBelow(view: MergedView, unlinked: Iterable<Ino>): void {
+    const before = this.#view.below();
+    for (const ino of unlinked) {
+      if (!this.#retained.has(ino)) this.#retained.set(ino, before);
+    }
+    this.#view = view;
+  }
+
+  retained(): RetainedInode[] {
+    return [...this.#retained].map(([ino, below]) => ({ ino, below }));
+  }
+
+  /** The inode is gone, or has a name again. */
+  release(ino: Ino): void {
+    this.#retained.delete(ino);
+  }
+
+  /** The view an inode is read through: a retained one's is the active layer over the stack it was opened on. */
+  viewOf(ino: Ino): MergedView {
+    if (this.#retained.size === 0) return this.#view;
+    const below = this.#retained.get(ino);
+    return below === undefined ? this.#view : new MergedView([this.active, ...below.layers], below.manifest);
+  }
+
+  /** Throws ESTALE for one that is not there. */
+  inode(ino: Ino): InodeAttributes {
+    const inode = this.viewOf(ino).inode(ino);
+    if (inode === undefined) throw fsError('ESTALE');
+    return inode;
+  }
+
+  directory(ino: Ino): InodeAttributes {
+    const inode = this.inode(ino);
+    if (!isDirectory(inode.mode)) throw fsError('ENOTDIR');
+    return inode;
+  }
+
+  entry(parent: Ino, name: Buffer): DentryRow {
+    const entry = this.#view.lookup(parent, name);
+    if (entry === undefined) throw fsError('ENOENT');
+    return entry;
+  }
+}
