@@ -7,25 +7,19 @@ import {
   NAME_MAX_BYTES,
   S_IFDIR,
   type BlockId,
-  type InodeAttributes,
 } from '../core/index.js';
 import { writeFrom } from '../posix/index.js';
-import type { AttributeChanges, Caller, EntrySink, FileSystem } from '../vfs/index.js';
+import type { EntrySink, FileSystem } from '../vfs/index.js';
+import { Changes } from './changes.js';
 import type { RequestCounters } from './counters.js';
 import type { Feeder } from './feeder.js';
 import type { HandOver } from './hand-over.js';
 import { negotiate, type Negotiated } from './init.js';
-import {
-  Opcode,
-  SEEK_DATA,
-  SEEK_HOLE,
-  SetattrValid,
-  WRITE_IN_BYTES,
-  WRITE_KILL_SUIDGID,
-} from './protocol.js';
+import { Opcode, SEEK_DATA, SEEK_HOLE } from './protocol.js';
 import { Reply } from './reply.js';
 import { Request } from './request.js';
 import { serve } from './transport.js';
+import { checkedXattrName, listedXattrs } from './xattr-names.js';
 
 /** Blocks that can be had without waiting; see `CachedBlockReader` of the blocks folder. */
 export interface BlockSource {
@@ -62,9 +56,6 @@ const DOT = Buffer.from('.');
 const DOT_DOT = Buffer.from('..');
 const DOT_COOKIE = 1;
 const DOT_DOT_COOKIE = 2;
-
-/** What xattrs are taken: with `system.` ACLs are left out, which nothing here would act on. */
-const XATTR_NAMESPACES = ['user.', 'trusted.', 'security.'].map((namespace) => Buffer.from(namespace));
 
 /** What the kernel asks for when a file is about to be written to. */
 const CAPABILITY = Buffer.from('security.capability');
@@ -104,6 +95,7 @@ export class Session {
   readonly #feeder: Feeder | undefined;
   readonly #request = new Request(REQUEST_MAX_BYTES);
   readonly #reply = new Reply(IO_MAX_BYTES);
+  readonly #changes: Changes;
   /** Where the listing in progress must end, and how each of its entries is encoded: made once, not per request. */
   #listingMaxBytes = 0;
   #listingEndCookie = 0;
@@ -129,6 +121,7 @@ export class Session {
   constructor(options: SessionOptions) {
     this.#fd = options.fd;
     this.#fileSystem = options.fileSystem;
+    this.#changes = new Changes(options.fileSystem, this.#request, this.#reply);
     this.#options = options;
     this.#feeder = options.feeder;
   }
@@ -236,62 +229,13 @@ export class Session {
       }
     }
     try {
-      this.#applyChange();
+      this.#changes.apply();
       fileSystem.commit(request.unique, this.#reply.finish());
     } catch (error) {
       fileSystem.rollback();
       throw error;
     }
     return WITH_REPLY;
-  }
-
-  #applyChange(): void {
-    switch (this.#request.opcode) {
-      case Opcode.WRITE:
-        this.#write();
-        break;
-      case Opcode.SETATTR:
-        this.#setattr();
-        break;
-      case Opcode.MKNOD:
-        this.#mknod();
-        break;
-      case Opcode.MKDIR:
-        this.#mkdir();
-        break;
-      case Opcode.SYMLINK:
-        this.#symlink();
-        break;
-      case Opcode.LINK:
-        this.#link();
-        break;
-      case Opcode.UNLINK:
-        this.#fileSystem.unlink(this.#request.nodeid, this.#request.name(0));
-        break;
-      case Opcode.RMDIR:
-        this.#fileSystem.rmdir(this.#request.nodeid, this.#request.name(0));
-        break;
-      case Opcode.RENAME:
-        this.#rename(8, 0);
-        break;
-      case Opcode.RENAME2:
-        this.#rename(16, this.#request.u32(8));
-        break;
-      case Opcode.TMPFILE:
-        this.#tmpfile();
-        break;
-      case Opcode.FALLOCATE:
-        this.#fallocate();
-        break;
-      case Opcode.SETXATTR:
-        this.#setxattr();
-        break;
-      case Opcode.REMOVEXATTR:
-        this.#fileSystem.removeXattr(this.#request.nodeid, checkedXattrName(this.#request.name(0)));
-        break;
-      default:
-        throw new Error(`opcode ${String(this.#request.opcode)} changes nothing`);
-    }
   }
 
   /** Makes the reply that of the failure; false for requests that get none. */
@@ -331,7 +275,8 @@ export class Session {
 
   #lookup(): boolean {
     try {
-      this.#entry(this.#fileSystem.lookup(this.#request.nodeid, this.#request.name(0)));
+      const inode = this.#fileSystem.lookup(this.#request.nodeid, this.#request.name(0));
+      this.#reply.entry(inode, this.#fileSystem.storedBytes(inode));
     } catch (error) {
       if (!(error instanceof FsError) || error.errno !== Errno.ENOENT) throw error;
       this.#reply.absentEntry();
@@ -357,7 +302,8 @@ export class Session {
   }
 
   #getattr(): boolean {
-    this.#attributes(this.#fileSystem.inode(this.#request.nodeid));
+    const inode = this.#fileSystem.inode(this.#request.nodeid);
+    this.#reply.attributes(inode, this.#fileSystem.storedBytes(inode));
     return WITH_REPLY;
   }
 
@@ -490,122 +436,6 @@ export class Session {
     this.#options.handOver.interrupt(this.#request.bigU64(0));
     return NO_REPLY;
   }
-
-  #write(): void {
-    const request = this.#request;
-    const size = request.u32(16);
-    const killSetId = (request.u32(20) & WRITE_KILL_SUIDGID) !== 0;
-    this.#fileSystem.write(request.nodeid, request.u64(8), request.bytes(WRITE_IN_BYTES, size), killSetId);
-    this.#reply.u32(size);
-    this.#reply.u32(0);
-  }
-
-  #setattr(): void {
-    const request = this.#request;
-    const valid = request.u32(0);
-    request.bytes(0, 88);
-    const changes: AttributeChanges = {};
-    if ((valid & SetattrValid.SIZE) !== 0) changes.size = request.u64(16);
-    if ((valid & SetattrValid.MODE) !== 0) changes.mode = request.u32(68);
-    if ((valid & SetattrValid.UID) !== 0) changes.uid = request.u32(76);
-    if ((valid & SetattrValid.GID) !== 0) changes.gid = request.u32(80);
-    if ((valid & SetattrValid.ATIME_NOW) !== 0) changes.atime = 'now';
-    else if ((valid & SetattrValid.ATIME) !== 0)
-      changes.atime = { sec: request.i64(32), nsec: request.u32(56) };
-    if ((valid & SetattrValid.MTIME_NOW) !== 0) changes.mtime = 'now';
-    else if ((valid & SetattrValid.MTIME) !== 0)
-      changes.mtime = { sec: request.i64(40), nsec: request.u32(60) };
-    if ((valid & SetattrValid.CTIME) !== 0) changes.ctime = { sec: request.i64(48), nsec: request.u32(64) };
-    if ((valid & SetattrValid.KILL_SUIDGID) !== 0) changes.killSetId = true;
-    this.#attributes(this.#fileSystem.setAttributes(request.nodeid, changes));
-  }
-
-  #mknod(): void {
-    const request = this.#request;
-    this.#entry(
-      this.#fileSystem.mknod(
-        request.nodeid,
-        request.name(16),
-        request.u32(0),
-        request.u32(4),
-        request.caller,
-      ),
-    );
-  }
-
-  #mkdir(): void {
-    const request = this.#request;
-    this.#entry(this.#fileSystem.mkdir(request.nodeid, request.name(8), request.u32(0), request.caller));
-  }
-
-  #symlink(): void {
-    const request = this.#request;
-    const name = request.name(0);
-    const target = request.name(name.length + 1);
-    this.#entry(this.#fileSystem.symlink(request.nodeid, name, target, request.caller));
-  }
-
-  #link(): void {
-    const request = this.#request;
-    this.#entry(this.#fileSystem.link(request.u64(0), request.nodeid, request.name(8)));
-  }
-
-  #tmpfile(): void {
-    const request = this.#request;
-    this.#entry(this.#fileSystem.tmpfile(request.nodeid, request.u32(4), request.caller));
-    this.#reply.opened();
-  }
-
-  #attributes(inode: InodeAttributes): void {
-    this.#reply.attributes(inode, this.#fileSystem.storedBytes(inode));
-  }
-
-  #entry(inode: InodeAttributes): void {
-    this.#reply.entry(inode, this.#fileSystem.storedBytes(inode));
-  }
-
-  /** `namesAt`: where the old name begins; the new one follows. */
-  #rename(namesAt: number, flags: number): void {
-    const request = this.#request;
-    const name = request.name(namesAt);
-    const newName = request.name(namesAt + name.length + 1);
-    this.#fileSystem.rename(request.nodeid, name, request.u64(0), newName, flags, request.caller);
-  }
-
-  #fallocate(): void {
-    const request = this.#request;
-    // The kernel says nothing of set-id bits here. That they go unless the caller has CAP_FSETID comes down to who is not root.
-    const killSetId = request.caller.uid !== 0;
-    this.#fileSystem.fallocate(request.nodeid, request.u32(24), request.u64(8), request.u64(16), killSetId);
-  }
-
-  #setxattr(): void {
-    const request = this.#request;
-    const size = request.u32(0);
-    const name = checkedXattrName(request.name(8));
-    const value = request.bytes(8 + name.length + 1, size);
-    this.#fileSystem.setXattr(request.nodeid, name, value, request.u32(4));
-  }
-}
-
-/**
- * The kernel leaves it to the file system what a name must be like (xattr(7)). Refused, not kept without effect, ACLs are what `cp -a` and
- * tar then do without.
- */
-function checkedXattrName(name: Buffer): Buffer {
-  const namespace = XATTR_NAMESPACES.find((one) => name.indexOf(one) === 0);
-  if (namespace === undefined) throw fsError('EOPNOTSUPP');
-  if (name.length === namespace.length) throw fsError('EINVAL');
-  return name;
-}
-
-/** A version may hold ACLs that an import brought; what is refused is not listed either, nor to others than root what only root may read. */
-function listedXattrs(names: Buffer, { uid }: Caller): Buffer {
-  const shown = names
-    .toString('latin1')
-    .split('\0')
-    .filter((name) => !name.startsWith('system.') && (uid === 0 || !name.startsWith('trusted.')));
-  return Buffer.from(shown.join('\0'), 'latin1');
 }
 
 /** The file system's own cookies begin after those of `.` and `..`. */
