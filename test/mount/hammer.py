@@ -174,17 +174,18 @@ class Worker:
             with self.locked(begin, stop, fcntl.LOCK_EX):
                 if self.copy.size == size or (not resizes and end <= self.copy.size):
                     if resizes and new_size is None and start // PAGE <= size // PAGE:
-                        self.clean(size // PAGE * PAGE)
+                        self.clean(size // PAGE * PAGE, size // PAGE * PAGE + PAGE)
                     yield
                     return
 
-    def clean(self, page):
+    def clean(self, start, end):
         """
-        Writes back a page that the file ends in, and that nobody else can change now, before more is written to it. Linux 6.18 fills the last
-        page of a FUSE file with zeros from the file's end on whenever it writes it back, also while a write(2) that puts bytes there is under way:
-        they are lost, whatever the file system does.
+        Writes back pages that nobody else can change now. Whatever the file system does, Linux 6.18 loses bytes of a FUSE file's page that was
+        written to through a mapping and is written back while another call changes it:
+        - the file's last page is filled with zeros from the file's end on, though a write(2) that puts bytes there is under way;
+        - a page with a part that fallocate is making a hole is sent after the fallocate, as it was before.
         """
-        call('sync_file_range', self.fd, page, PAGE, SYNC_AND_WAIT)
+        call('sync_file_range', self.fd, start, end - start, SYNC_AND_WAIT)
 
     # Places.
 
@@ -369,7 +370,9 @@ class Worker:
         mode = self.rng.choice((0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE, ZERO_RANGE | KEEP_SIZE))
         self.note('fallocate', start, end, mode)
         grows = mode & KEEP_SIZE == 0
-        with self.changing(start, end) if grows else self.locked(start, end, fcntl.LOCK_EX):
+        pages = start // PAGE * PAGE, (end + PAGE - 1) // PAGE * PAGE
+        with self.changing(*pages) if grows else self.locked(*pages, fcntl.LOCK_EX):
+            self.clean(*pages)
             call('fallocate', self.fd, mode, start, end - start)
             if mode & (PUNCH_HOLE | ZERO_RANGE):
                 self.copy.zero(start, end)
