@@ -64,18 +64,27 @@ class Copy:
     def __init__(self, path, near=None):
         if near is not None:
             with open(path, 'wb') as file:
-                file.write(struct.pack('@QQ', 0, near))
+                file.write(struct.pack('@QQQ', 0, near, 0))
                 file.truncate(PAGE + near + FAR_BYTES)
         with open(path, 'r+b') as file:
             self.map = mmap.mmap(file.fileno(), 0)
         # By whole words: others look at the size while it is changed.
-        self.head = memoryview(self.map)[:16].cast('Q')
+        self.head = memoryview(self.map)[:24].cast('Q')
         self.near = self.head[1]
         self.windows = [(0, self.near, PAGE), (FAR, FAR + FAR_BYTES, PAGE + self.near)]
 
     @property
     def size(self):
         return self.head[0]
+
+    @property
+    def generation(self):
+        """How many files have had the name before."""
+        return self.head[2]
+
+    def next_generation(self):
+        self.set_size(0)
+        self.head[2] += 1
 
     def set_size(self, size):
         if size < self.size:
@@ -143,13 +152,15 @@ class Worker:
         self.buffer = mmap.mmap(-1, 2 * MIB)
         self.locks = os.open(f'{state}/locks', os.O_RDWR)
         self.other = os.open(f'{path}.other', os.O_RDONLY)
-        self.mapping = None
         self.fds = []
-        self.open()
+        self.generation = None
 
     def open(self):
+        """With a lock, so that there is a file of that name."""
         for fd in self.fds:
             os.close(fd)
+        self.mapping = None
+        self.generation = self.copy.generation
         modes = (0, os.O_APPEND, os.O_DIRECT)
         self.fds = self.fd, self.append_fd, self.direct_fd = [os.open(self.path, os.O_RDWR | mode) for mode in modes]
 
@@ -160,6 +171,8 @@ class Worker:
     def locked(self, start, end, how=fcntl.LOCK_SH):
         fcntl.lockf(self.locks, how, min(end, LOCK_MAX) - start, start)
         try:
+            if self.generation != self.copy.generation:
+                self.open()
             yield
         finally:
             fcntl.lockf(self.locks, fcntl.LOCK_UN)
@@ -420,7 +433,8 @@ class Worker:
     def seek(self):
         start, _ = self.range()
         self.note('lseek', start)
-        with self.locked(start, END):
+        # What others write into the same page would make data of all of it.
+        with self.locked(start // PAGE * PAGE, END):
             # What is only in a mapping's pages is no data yet for a file system that cannot look at them.
             os.fdatasync(self.fd)
             size = self.copy.size
@@ -463,8 +477,24 @@ class Worker:
 
     def reopen(self):
         self.note('open')
-        self.mapping = None
-        self.open()
+        with self.locked(0, 1):
+            self.open()
+
+    def renew(self):
+        """A new file gets the name: what is written first to a file goes other ways than what comes later."""
+        if self.options.begin is not None:
+            return
+        removes = self.rng.randrange(2)
+        self.note('unlink, create' if removes else 'rename')
+        with self.locked(0, END, fcntl.LOCK_EX):
+            if removes:
+                os.unlink(self.path)
+                make(self.path, 0)
+            else:
+                make(f'{self.path}.next', 0)
+                os.rename(f'{self.path}.next', self.path)
+            self.copy.next_generation()
+            self.open()
 
     def drop_caches(self):
         if os.geteuid() == 0:
@@ -475,7 +505,7 @@ class Worker:
 
     WEIGHTS = {
         read: 200, read_direct: 30, read_mapped: 100, read_private: 30, write: 160, write_direct: 40, append: 60, write_mapped: 140,
-        truncate: 60, fallocate: 60, copy_within: 20, copy_other: 20, seek: 10, size: 20, sync: 6, forget: 50, reopen: 10,
+        truncate: 60, fallocate: 60, copy_within: 20, copy_other: 20, seek: 10, size: 20, sync: 6, forget: 50, reopen: 10, renew: 5,
     }
     DROPS_IN_OPERATIONS = 20_000
 
@@ -484,6 +514,7 @@ class Worker:
         for weight in self.WEIGHTS.values():
             cumulated.append(weight + (cumulated[-1] if cumulated else 0))
         count = self.options.operations // self.options.processes
+        self.reopen()
         while not control[Control.FAILED] and (self.operation < count or control[Control.HELD]):
             self.operation += 1
             if control[Control.PAUSED]:
