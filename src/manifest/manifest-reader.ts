@@ -81,8 +81,8 @@ export interface ManifestReader {
   embedded(ino: Ino): Buffer | undefined;
   /** Those that overlap [offset, offset + length), in order. */
   extents(ino: Ino, offset: number, length: number): Extent[];
-  /** How many bytes of [0, end) are in extents; the rest are zeros. 0 for what the manifest itself holds. */
-  bytesInExtents(ino: Ino, end: number): number;
+  /** How many bytes of a regular file are stored: all but its holes. */
+  storedBytes(ino: Ino): number;
 
   /** Every inode, in order of number, for whole-tree passes (fsck, diff, restore). */
   inodes(): IterableIterator<InodeAttributes>;

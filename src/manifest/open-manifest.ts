@@ -77,7 +77,7 @@ class SqliteManifestReader implements ManifestReader {
   readonly #content: ManifestQuery<[Ino]>;
   readonly #embedded: ManifestQuery<[Ino]>;
   readonly #extents: ManifestQuery<[Ino, Ino, Ino, number, number]>;
-  readonly #extentBytes: ManifestQuery<[number, Ino, number]>;
+  readonly #storedBytes: ManifestQuery<[Ino, Ino]>;
   readonly #blocks: ManifestQuery<[]>;
 
   constructor(path: string, database: Database.Database, meta: Meta) {
@@ -127,8 +127,8 @@ class SqliteManifestReader implements ManifestReader {
        WHERE e.ino = ? AND e.offset >= coalesce((SELECT max(offset) FROM extent WHERE ino = ? AND offset <= ?), 0)
          AND e.offset < ? ORDER BY e.offset`,
     );
-    this.#extentBytes = query(
-      'SELECT total(min(length, ? - offset)) FROM extent WHERE ino = ? AND offset < ?',
+    this.#storedBytes = query(
+      'SELECT coalesce((SELECT length(bytes) FROM embedded WHERE ino = ?), (SELECT total(length) FROM extent WHERE ino = ?))',
     );
     this.#blocks = query('SELECT id FROM block WHERE idx IN (SELECT block FROM extent) ORDER BY idx');
 
@@ -270,8 +270,8 @@ class SqliteManifestReader implements ManifestReader {
     return extents;
   }
 
-  bytesInExtents(ino: Ino, end: number): number {
-    return this.#extentBytes.get(end, ino, end)?.[0] as number;
+  storedBytes(ino: Ino): number {
+    return this.#storedBytes.get(ino, ino)?.[0] as number;
   }
 
   *inodes(): IterableIterator<InodeAttributes> {

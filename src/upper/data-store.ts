@@ -135,11 +135,6 @@ export class DataStore {
     this.#pendingPunch.push({ ino, offset, length });
   }
 
-  /** What an own file takes on the disk. */
-  ownFileBytes(ino: Ino): number {
-    return fs.fstatSync(this.#fd(this.ownFilePath(ino))).blocks * 512;
-  }
-
   /** Once committed: the own file is not needed. */
   removeOwnFile(ino: Ino): void {
     this.#pendingRemove.push(ino);

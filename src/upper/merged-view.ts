@@ -117,20 +117,6 @@ export class MergedView {
     return parts;
   }
 
-  /** Bytes that [0, end) of a regular file takes on a disk, here or in the store: without its holes, but never more than `end`. */
-  storedBytes(ino: Ino, end: number): number {
-    let [stored, limit] = [0, end];
-    for (const layer of this.layers) {
-      const inode = layer.inode(ino);
-      if (inode === undefined || inode.contentChanged === 0) continue;
-      stored += layer.storedBytes(inode);
-      limit = Math.min(limit, inode.belowLimit);
-    }
-    // What a layer has of the stretch below its limit may be counted twice.
-    if (limit > 0 && stored < end) stored += this.manifest.bytesInExtents(ino, limit);
-    return Math.min(stored, end);
-  }
-
   /** True when a layer holds changes to the content of `ino`. */
   contentChanged(ino: Ino): boolean {
     return this.layers.some((layer) => layer.inode(ino)?.contentChanged === 1);

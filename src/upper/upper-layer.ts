@@ -226,14 +226,6 @@ export class UpperLayer {
     if (hidden > 0) this.#rows.putExtent(inode.ino, { offset, length: hidden, segment: ZEROS, position: 0 });
   }
 
-  /** What the layer's own part of an inode's content takes on the disk. */
-  storedBytes(inode: LayerInode): number {
-    if (inode.ownFile === 1) return this.#data.ownFileBytes(inode.ino);
-    return this.extents(inode.ino, 0, Number.MAX_SAFE_INTEGER)
-      .filter((extent) => extent.segment !== ZEROS)
-      .reduce((sum, extent) => sum + extent.length, 0);
-  }
-
   /** What fdatasync must cover for an inode's data and all metadata to survive power loss. */
   filesToSync(ino: Ino): string[] {
     const segments = this.#rows.segmentsOf(ino);

@@ -71,7 +71,7 @@ export interface FileSystem {
   /** The kernel dropped `count` references. An unlinked inode goes when none is left. */
   forget(ino: Ino, count: number): void;
   inode(ino: Ino): InodeAttributes;
-  /** What an inode's content takes on a disk, in bytes: less than the size of a file with holes. */
+  /** What `stat` shows that an inode's content takes on a disk, in bytes: of a file with holes less than its size, where that does no harm. */
   storedBytes(inode: InodeAttributes): number;
   readlink(ino: Ino): Buffer;
   /** Entries after `cookie` (0: from the start) to `sink`. `.` and `..` are the session's business. */

@@ -4,6 +4,7 @@ import {
   fsError,
   isDirectory,
   isRegular,
+  PACKED_FILE_MAX_BYTES,
   ROOT_INO,
   S_IFCHR,
   S_IFLNK,
@@ -43,11 +44,9 @@ const XATTR_REPLACE = 2;
 const XATTR_NAMES_MAX_BYTES = 64 * 1024;
 const XATTR_NAME_MAX_BYTES = 255;
 
-/** Holes of files up to this size do not count in what they take. */
-const SMALL_FILE_MAX_BYTES = 128 * 1024;
-
-/** How far `seek` looks at once: the extents of a stretch are all in memory. */
+/** How far `seek` looks at once, as the extents of a stretch are all in memory: at first, and where it has found nothing for long. */
 const SEEK_WINDOW_BYTES = 256 * 1024 * 1024;
+const SEEK_WINDOW_MAX_BYTES = 2 ** 44;
 
 export interface OverlayOptions {
   /** The stack, the active layer first. A read-only mount has a manifest and no layer. */
@@ -165,8 +164,10 @@ export class OverlayFileSystem implements FileSystem {
   }
 
   storedBytes({ ino, mode, size }: InodeAttributes): number {
-    if (size <= SMALL_FILE_MAX_BYTES || !isRegular(mode)) return size;
-    return this.#stack.viewOf(ino).storedBytes(ino, size);
+    // Where files can be mapped and written to, what looks sparse is dangerous: Linux asks for data and holes (SEEK_DATA) without writing back
+    // mapped pages first, so that cp, which asks only of sparse files, would leave out what is in them.
+    if (!this.readOnly || size <= PACKED_FILE_MAX_BYTES || !isRegular(mode)) return size;
+    return this.#stack.view.manifest.storedBytes(ino);
   }
 
   readlink(ino: Ino): Buffer {
@@ -224,10 +225,13 @@ export class OverlayFileSystem implements FileSystem {
     const { size } = this.inode(ino);
     if (offset >= size) throw fsError('ENXIO');
     const view = this.#stack.viewOf(ino);
-    for (let from = offset; from < size; from += SEEK_WINDOW_BYTES) {
-      for (const part of view.content(ino, from, Math.min(SEEK_WINDOW_BYTES, size - from))) {
+    let window = SEEK_WINDOW_BYTES;
+    for (let from = offset; from < size;) {
+      for (const part of view.content(ino, from, Math.min(window, size - from))) {
         if ((part.kind === 'zeros') === (whence === 'hole')) return part.offset;
       }
+      from += window;
+      window = Math.min(2 * window, SEEK_WINDOW_MAX_BYTES);
     }
     if (whence === 'data') throw fsError('ENXIO');
     return size;
