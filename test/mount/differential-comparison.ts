@@ -182,7 +182,7 @@ export class Comparison {
     for (const one of [plain, side]) await one.result({ op: 'close_all' });
     await side.result({ op: 'enter', path: '/' });
     await home.unmount(mountpoint);
-    await home.mount(workspace, workspace);
+    await home.mount(workspace, workspace, '--allow-other');
     await this.#enter();
   }
 

@@ -103,7 +103,7 @@ export class Stand {
     }
     const workspace = `w${String(++this.#mounts)}`;
     await this.#home.import(trees, workspace);
-    const { mountpoint } = await this.#home.mount(workspace, workspace);
+    const { mountpoint } = await this.#home.mount(workspace, workspace, '--allow-other');
     this.#mount = {
       workspace,
       mountpoint,
@@ -119,7 +119,7 @@ export class Stand {
   async #lookAgain({ workspace, mountpoint, side, left }: Mount): Promise<void> {
     await side.result({ op: 'enter', path: '/' });
     await this.#home.unmount(mountpoint);
-    await this.#home.mount(workspace, workspace);
+    await this.#home.mount(workspace, workspace, '--allow-other');
     await this.#sameAsLeft(mountpoint, left, side);
     await this.#home.snapshot(mountpoint);
     const reader = this.#site.home('reader');
