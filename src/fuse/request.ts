@@ -25,7 +25,9 @@ export class Request {
 
   /** `bytes`: the largest request, header included. */
   constructor(bytes: number) {
-    this.buffer = Buffer.allocUnsafeSlow(bytes);
+    // Every page is there from the start: into one that is not, the kernel of a process that is being killed copies nothing, and gives
+    // the request up with EIO instead of keeping it for the next daemon (fuse_dev_do_read).
+    this.buffer = Buffer.allocUnsafeSlow(bytes).fill(0);
     this.#view = new DataView(this.buffer.buffer, this.buffer.byteOffset, this.buffer.byteLength);
   }
 

@@ -348,4 +348,13 @@ def access_times(folder, imported):
     assert os.lstat(f'{folder}/link').st_atime_ns == 3
 
 
+def large_write(folder):
+    """Says when it begins."""
+    fd = os.open(f'{folder}/large', os.O_RDWR | os.O_CREAT)
+    data = os.urandom(1 << 20)
+    print(flush=True)
+    assert os.pwrite(fd, data, 0) == len(data)
+    assert os.pread(fd, len(data), 0) == data
+
+
 globals()[sys.argv[1]](*sys.argv[2:])
