@@ -93,6 +93,12 @@ export interface Catalog {
   publish(publication: Publication): Promise<Version>;
   published(workspace: string, publishId: string): Promise<Version | undefined>;
 
+  /**
+   * Reserves `RESERVED_NUMBERS` inode numbers, and as many cookies, for one writer: two that work on a workspace at a time never give the same
+   * number to two things, so that their versions can be merged. Returns the first; none is below `atLeast`, what the writer's own version uses.
+   */
+  reserveNumbers(workspace: string, atLeast: number): Promise<number>;
+
   /** `path → hash`: one path of one version. */
   file(workspace: string, seq: number, path: Buffer): Promise<FileRow | undefined>;
   /**

@@ -67,6 +67,14 @@ function catalogMigrations(dialect: SchemaDialect): Record<string, Migration> {
         await createAccess(db, dialect);
       },
     },
+    '0002_reserved_numbers': {
+      up: async (db: Kysely<unknown>) => {
+        await db.schema
+          .alterTable('workspace')
+          .addColumn('next_number', 'bigint', (column) => column.notNull().defaultTo(0))
+          .execute();
+      },
+    },
   };
 }
 

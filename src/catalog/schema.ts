@@ -22,6 +22,8 @@ interface WorkspaceTable {
   /** 0 while there is no version. */
   head_seq: number;
   created_at_ms: number;
+  /** Inode numbers and cookies from here on were given to nobody. */
+  next_number: Generated<number>;
 }
 
 interface VersionTable {

@@ -4,6 +4,7 @@ import {
   bytesOfId,
   CairnError,
   contentIdOf,
+  RESERVED_NUMBERS,
   type BlockId,
   type ContentId,
   type ManifestRoot,
@@ -117,6 +118,18 @@ export class SqlCatalog implements Catalog {
     return findPublished(this.#db, id, workspace, publishId);
   }
 
+  async reserveNumbers(workspace: string, atLeast: number): Promise<number> {
+    return this.#db.transaction().execute(async (transaction) => {
+      const { id, next_number } = await lockHead(transaction, workspace);
+      const first = Math.max(next_number, atLeast);
+      const next = first + RESERVED_NUMBERS;
+      if (!Number.isSafeInteger(next))
+        throw new CairnError('failed', `workspace "${workspace}" has no numbers left`);
+      await transaction.updateTable('workspace').set({ next_number: next }).where('id', '=', id).execute();
+      return first;
+    });
+  }
+
   async file(workspace: string, seq: number, path: Buffer): Promise<FileRow | undefined> {
     const id = await this.#workspaceIdWithVersions(workspace, [seq]);
     const row = await newestFileRow(this.#db, id, seq, path).executeTakeFirst();
@@ -226,12 +239,12 @@ export class SqlCatalog implements Catalog {
 async function lockHead(
   transaction: Transaction<CatalogSchema>,
   workspace: string,
-): Promise<{ id: number; head_seq: number }> {
+): Promise<{ id: number; head_seq: number; next_number: number }> {
   const row = await transaction
     .updateTable('workspace')
     .set((column) => ({ head_seq: column.ref('head_seq') }))
     .where('name', '=', workspace)
-    .returning(['id', 'head_seq'])
+    .returning(['id', 'head_seq', 'next_number'])
     .executeTakeFirst();
   if (row === undefined) throw noWorkspace(workspace);
   return row;

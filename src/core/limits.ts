@@ -36,3 +36,9 @@ export const IO_MAX_BYTES = 1 * MIB;
 
 /** Blocks of the disk cache, unless `--cache-size` says otherwise. */
 export const CACHE_BUDGET_DEFAULT_BYTES = 20 * 1024 * MIB;
+
+/**
+ * How many inode numbers, and cookies, a writer of a workspace reserves at once (`Catalog.reserveNumbers`): 2^53 of them are enough for 30 million
+ * mounts. One that makes more between two snapshots goes on into numbers that may be another's, which merging notices.
+ */
+export const RESERVED_NUMBERS = 2 ** 28;

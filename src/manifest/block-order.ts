@@ -69,10 +69,10 @@ export class BlockOrder {
    * `openManifest` does.
    */
   static async open(path: string, signal?: AbortSignal): Promise<BlockOrder> {
-    const { database, meta } = openManifestDatabase(path);
+    const { database } = openManifestDatabase(path);
     try {
       const order = new BlockOrder(path, database);
-      await order.#read(meta.next_ino, signal);
+      await order.#read(signal);
       return order;
     } catch (error) {
       database.close();
@@ -134,15 +134,24 @@ export class BlockOrder {
     this.#database.close();
   }
 
-  async #read(nextIno: Ino, signal: AbortSignal | undefined): Promise<void> {
+  async #read(signal: AbortSignal | undefined): Promise<void> {
     const page = new ManifestQuery<[Ino, Ino]>(
       this.#database,
       this.#path,
       'SELECT block, min(ino) FROM extent WHERE ino >= ? AND ino < ? GROUP BY block ORDER BY min(ino), min(offset)',
     );
+    // Numbers are given out in ranges that are far apart.
+    const next = new ManifestQuery<[Ino]>(
+      this.#database,
+      this.#path,
+      'SELECT ino FROM extent WHERE ino >= ? ORDER BY ino LIMIT 1',
+    );
     let lastFile: unknown;
-    for (let ino = 0; ino < nextIno; ino += PAGE_INODES) {
-      for (const [number, file] of page.all(ino, ino + PAGE_INODES)) {
+    for (let from = 0; ; from += PAGE_INODES) {
+      const first = next.get(from)?.[0];
+      if (typeof first !== 'number') return;
+      from = first;
+      for (const [number, file] of page.all(from, from + PAGE_INODES)) {
         if (!isBlockNumber(number) || this.#ranks[number] !== -1) continue;
         if (file !== lastFile) {
           this.#firstInos[this.#unitCount] = file as Ino;

@@ -118,8 +118,13 @@ export async function importDirectory(options: ImportOptions): Promise<ImportRes
         });
   const parent = parentPath === undefined ? undefined : openManifest(parentPath);
   const draftPath = join(manifestDir, `${DRAFT_PREFIX}${String(process.pid)}-${randomUUID()}.tmp`);
+  const firstNumber =
+    parent === undefined
+      ? undefined
+      : await catalog.reserveNumbers(workspace, Math.max(parent.nextIno, parent.nextCookie));
   const recorder = new TreeRecorder({
     parent,
+    firstNumber,
     begin: () =>
       parentPath === undefined ? createManifest(draftPath) : createManifestFrom(parentPath, draftPath),
   });

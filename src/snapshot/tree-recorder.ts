@@ -49,6 +49,8 @@ const FIRST_COOKIE = 3;
 export interface TreeRecorderOptions {
   /** The version this one follows; undefined for a first one. */
   parent: ManifestReader | undefined;
+  /** New inodes and cookies are numbered from here, see `Catalog.reserveNumbers`; undefined for a first version. */
+  firstNumber: number | undefined;
   /** Begins the manifest. Not called while nothing differs from the parent. */
   begin: () => ManifestBuilder;
 }
@@ -73,12 +75,12 @@ export class TreeRecorder {
   readonly #goingOn = new Set<Ino>();
   readonly #maybeRemoved = new Set<Ino>();
 
-  constructor({ parent, begin }: TreeRecorderOptions) {
+  constructor({ parent, firstNumber, begin }: TreeRecorderOptions) {
     this.#parent = parent;
     this.#begin = begin;
     this.#differs = parent === undefined;
-    this.#nextIno = parent?.nextIno ?? ROOT_INO + 1;
-    this.#nextCookie = parent?.nextCookie ?? FIRST_COOKIE;
+    this.#nextIno = firstNumber ?? ROOT_INO + 1;
+    this.#nextCookie = firstNumber ?? FIRST_COOKIE;
   }
 
   /** Files may go on from a version before. */

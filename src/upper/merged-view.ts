@@ -55,17 +55,20 @@ export class MergedView {
   }
 
   /**
-   * Entries after a cookie, in cookie order. Cookies of a layer are above all below it, so the listings of the stack,
-   * bottom first, follow each other; an entry is left out when a layer above says anything of its name.
+   * Entries after a cookie, in cookie order; an entry is left out when a layer above says anything of its name. Cookies of a layer are
+   * not above all below it: another writer's, which the manifest may have come to hold, are from a range of their own.
    */
   *list(parent: Ino, afterCookie: number): IterableIterator<DentryWithInode> {
     const hiding = this.layers.filter((layer) => layer.hasDentriesIn(parent));
-    yield* this.#listManifest(parent, afterCookie, hiding);
-    for (let index = hiding.length - 1; index >= 0; index -= 1) {
-      const layer = hiding[index];
-      if (layer === undefined) continue;
-      yield* this.#listLayer(layer, parent, afterCookie, hiding.slice(0, index));
+    const manifest = this.#listManifest(parent, afterCookie, hiding);
+    if (hiding.length === 0) {
+      yield* manifest;
+      return;
     }
+    yield* inCookieOrder([
+      manifest,
+      ...hiding.map((layer, index) => this.#listLayer(layer, parent, afterCookie, hiding.slice(0, index))),
+    ]);
   }
 
   isEmptyDirectory(ino: Ino): boolean {
@@ -233,6 +236,26 @@ export class MergedView {
       position = end;
     }
     pushZeros(parts, position, to);
+  }
+}
+
+/** Merges listings that are each in cookie order. */
+function* inCookieOrder(
+  listings: readonly IterableIterator<DentryWithInode>[],
+): IterableIterator<DentryWithInode> {
+  const heads: { entry: DentryWithInode; rest: IterableIterator<DentryWithInode> }[] = [];
+  for (const rest of listings) {
+    const first = rest.next();
+    if (first.done !== true) heads.push({ entry: first.value, rest });
+  }
+  for (;;) {
+    let lowest = heads[0];
+    if (lowest === undefined) return;
+    for (const head of heads) if (head.entry.cookie < lowest.entry.cookie) lowest = head;
+    yield lowest.entry;
+    const next = lowest.rest.next();
+    if (next.done === true) heads.splice(heads.indexOf(lowest), 1);
+    else lowest.entry = next.value;
   }
 }
 

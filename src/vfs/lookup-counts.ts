@@ -2,6 +2,7 @@ import type { Ino } from '../core/index.js';
 
 const INITIAL_SLOTS = 1024;
 const EMPTY = 0;
+const TWO_TO_32 = 2 ** 32;
 
 /** In place of a listing's number: the pages of the inode may have been changed, or are on their way into the kernel. */
 const TOUCHED = 0xffff_ffff;
@@ -111,7 +112,7 @@ export class LookupCounts {
   }
 }
 
-/** Neighbouring numbers apart: Fibonacci hashing of the low 32 bits. */
+/** Neighbouring numbers apart: Fibonacci hashing of the low 32 bits, moved on by the high ones. */
 function home(ino: Ino, mask: number): number {
-  return (Math.imul(ino | 0, 0x9e37_79b1) >>> 7) & mask;
+  return (Math.imul((ino | 0) + Math.imul(ino / TWO_TO_32, 0x85eb_ca6b), 0x9e37_79b1) >>> 7) & mask;
 }

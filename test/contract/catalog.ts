@@ -12,6 +12,7 @@ import type {
 import {
   blockIdOf,
   contentIdOf,
+  RESERVED_NUMBERS,
   type BlockId,
   type ContentId,
   type ManifestRoot,
@@ -98,6 +99,32 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
       });
     }
   });
+
+  void catalogTest(
+    'numbers are reserved for one writer, whoever asks at once',
+    async (t, catalog, connect) => {
+      const first = await catalog.reserveNumbers('w', 1000);
+      t.equal(first, 1000);
+      const others = await Promise.all(
+        [await connect(), await connect(), catalog].map((one) => one.reserveNumbers('w', 5)),
+      );
+      const all = [first, ...others].sort((a, b) => a - b);
+      all.forEach((number, index) => {
+        if (index > 0)
+          t.ok(number - (all[index - 1] ?? 0) >= RESERVED_NUMBERS, 'no two have a number in common');
+      });
+      const far = 2 * Math.max(...all);
+      t.equal(await catalog.reserveNumbers('w', far), far, 'nor one that the writer’s version has');
+      t.ok((await catalog.reserveNumbers('w', 0)) >= far + RESERVED_NUMBERS);
+      await catalog.ensureWorkspace('other');
+      t.equal(await catalog.reserveNumbers('other', 7), 7, 'each workspace has its own');
+      await t.rejects(catalog.reserveNumbers('nowhere', 1), { code: 'not-found' });
+      await t.rejects(catalog.reserveNumbers('w', Number.MAX_SAFE_INTEGER), {
+        code: 'failed',
+        message: 'workspace "w" has no numbers left',
+      });
+    },
+  );
 
   void catalogTest('an unknown workspace, version or tag is refused by its name', async (t, catalog) => {
     const noWorkspace = { code: 'not-found', message: 'no workspace "nowhere"' };
