@@ -26,7 +26,7 @@ for entry in \
   unpack-worker=dist/src/blocks/unpack-worker.js; do
   node_modules/.bin/esbuild "$entry" \
     --bundle --splitting --platform=node --target=node20 --format=esm --outdir=dist/cairn --sourcemap --sources-content=false \
-    --external:better-sqlite3 --external:zstd-napi --external:koffi --external:pino --external:cli-progress '--external:@aws-sdk/*' \
+    --external:better-sqlite3 --external:zstd-napi --external:koffi --external:pino --external:cli-progress --external:pg '--external:@aws-sdk/*' \
     '--external:@smithy/*' --log-level=warning
 done
 # What changed while the compiler ran is compiled the next time.

@@ -30,8 +30,15 @@ export async function insertVersion(
     publish_id: publication.publishId,
   };
   await transaction.insertInto('version').values(version).execute();
-  await insertBlocks(transaction, publication.blocks);
-  await insertContents(transaction, publication.contents);
+  // In one order, whoever publishes: two that store the same blocks and wait for each other would wait for ever.
+  await insertBlocks(
+    transaction,
+    publication.blocks.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+  );
+  await insertContents(
+    transaction,
+    [...publication.contents].sort((a, b) => (a.id < b.id ? -1 : 1)),
+  );
   await endFileRows(transaction, workspaceId, seq, publication.removed);
   await insertFileRows(transaction, workspaceId, seq, publication.added);
   await transaction.updateTable('workspace').set({ head_seq: seq }).where('id', '=', workspaceId).execute();

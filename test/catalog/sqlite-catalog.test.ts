@@ -42,7 +42,7 @@ void t.test('the file is its owner’s alone, in a folder that is made for it', 
 });
 
 void t.test('what is no catalog’s URL is refused with a hint', async (t) => {
-  const hint = 'a catalog is sqlite:///absolute/path/of/a/file';
+  const hint = 'a catalog is sqlite:///absolute/path/of/a/file or postgres://user@host/database';
   for (const url of [
     '',
     'catalog.db',
@@ -53,9 +53,9 @@ void t.test('what is no catalog’s URL is refused with a hint', async (t) => {
   ]) {
     await t.rejects(openCatalog(url), { code: 'usage', hint });
   }
-  await t.rejects(openCatalog('postgres://ada:secret@host/db'), {
+  await t.rejects(openCatalog('mysql://ada:secret@host/db'), {
     code: 'unsupported',
-    message: 'no catalogs of scheme postgres:',
+    message: 'no catalogs of scheme mysql:',
     hint,
   });
 });
