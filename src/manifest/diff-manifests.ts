@@ -1,8 +1,7 @@
-import Database from 'better-sqlite3';
-import { resolve } from 'node:path';
 import { ROOT_INO, S_IFMT, type Ino, type InodeAttributes } from '../core/index.js';
-import { ManifestQuery, corruptManifest, readingError, type Row } from './manifest-database.js';
-import { PathFinder } from './manifest-paths.js';
+import { ManifestComparison, type NamedInode } from './manifest-comparison.js';
+import { corruptManifest } from './manifest-database.js';
+import { PathFinder, entriesOf } from './manifest-paths.js';
 import type { ManifestReader } from './manifest-reader.js';
 
 /**
@@ -19,39 +18,6 @@ export interface ManifestDifference {
   after?: InodeAttributes;
 }
 
-/** A dentry that only one of the versions has. */
-interface Name {
-  parent: Ino;
-  name: Buffer;
-  ino: Ino;
-}
-
-const LIST_ROWS = 1024;
-
-/**
- * Inodes that are in both versions. A number that was given out twice, as unrelated versions do, is told by
- * type or birth.
- */
-const SAME_INODE = `((a.mode & 0xF000) = (b.mode & 0xF000) AND a.btime = b.btime AND a.btime_nsec = b.btime_nsec
-  OR a.ino = ${String(ROOT_INO)})`;
-
-const REUSED_NUMBERS = `SELECT a.ino FROM main.inode a JOIN later.inode b USING (ino) WHERE NOT ${SAME_INODE}`;
-
-const CHANGED_INODES = `SELECT ino FROM
-  (SELECT a.ino FROM main.inode a JOIN later.inode b USING (ino)
-     WHERE a.content IS NOT b.content OR a.mode <> b.mode OR a.uid <> b.uid OR a.gid <> b.gid OR a.rdev <> b.rdev
-        OR a.mtime <> b.mtime OR a.mtime_nsec <> b.mtime_nsec
-   UNION SELECT a.ino FROM main.symlink a JOIN later.symlink b USING (ino) WHERE a.target <> b.target
-   UNION SELECT a.ino FROM main.xattr a LEFT JOIN later.xattr b USING (ino, name) WHERE b.value IS NOT a.value
-   UNION SELECT b.ino FROM later.xattr b LEFT JOIN main.xattr a USING (ino, name) WHERE b.value IS NOT a.value)`;
-
-/** An entry keeps its cookie, so nearly all meet at their own place; the rest are looked up by name. */
-const namesOnlyIn = (one: string, other: string): string =>
-  `SELECT d.parent, d.name, d.ino FROM ${one}.dentry d
-     LEFT JOIN ${other}.dentry e ON e.parent = d.parent AND e.cookie = d.cookie
-   WHERE (e.ino IS NOT d.ino OR e.name IS NOT d.name)
-     AND NOT EXISTS (SELECT 1 FROM ${other}.dentry f WHERE f.parent = d.parent AND f.name = d.name AND f.ino = d.ino)`;
-
 /**
  * What differs between two versions, in order of path (bytes); what is at one path in order removed, renamed,
  * added, modified. A directory that was renamed is one entry, whatever is in it. A file replaced by another
@@ -62,24 +28,19 @@ const namesOnlyIn = (one: string, other: string): string =>
  * `CairnError('corrupt')`.
  */
 export function diffManifests(earlier: ManifestReader, later: ManifestReader): ManifestDifference[] {
-  const database = new Database(resolve(earlier.path), { readonly: true });
+  const comparison = new ManifestComparison(earlier, later);
   try {
-    database.pragma('query_only = ON');
-    database.pragma('trusted_schema = OFF');
-    database.pragma('cell_size_check = ON');
-    return new ManifestDiff(earlier, later, database).differences();
-  } catch (error) {
-    throw readingError(later.path, error);
+    return new ManifestDiff(earlier, later, comparison).differences();
   } finally {
-    database.close();
+    comparison.close();
   }
 }
 
 /** Names by directory, then by name as latin1: one character a byte. */
 class NameSet {
-  readonly #byParent = new Map<Ino, Map<string, Name>>();
+  readonly #byParent = new Map<Ino, Map<string, NamedInode>>();
 
-  add(name: Name): void {
+  add(name: NamedInode): void {
     let names = this.#byParent.get(name.parent);
     if (names === undefined) {
       names = new Map();
@@ -92,7 +53,7 @@ class NameSet {
     return this.#byParent.keys();
   }
 
-  in(parent: Ino): Map<string, Name> | undefined {
+  in(parent: Ino): Map<string, NamedInode> | undefined {
     return this.#byParent.get(parent);
   }
 
@@ -100,7 +61,7 @@ class NameSet {
     return this.#byParent.get(parent)?.has(name.toString('latin1')) ?? false;
   }
 
-  *all(): IterableIterator<Name> {
+  *all(): IterableIterator<NamedInode> {
     for (const names of this.#byParent.values()) yield* names.values();
   }
 }
@@ -108,7 +69,7 @@ class NameSet {
 class ManifestDiff {
   readonly #earlier: ManifestReader;
   readonly #later: ManifestReader;
-  readonly #database: Database.Database;
+  readonly #comparison: ManifestComparison;
   readonly #earlierPaths: PathFinder;
   readonly #laterPaths: PathFinder;
   /** Names of which the earlier, or the later version has no like: same place, same inode. */
@@ -119,31 +80,26 @@ class ManifestDiff {
   readonly #reused: ReadonlySet<Ino>;
   readonly #found: ManifestDifference[] = [];
 
-  constructor(earlier: ManifestReader, later: ManifestReader, database: Database.Database) {
+  constructor(earlier: ManifestReader, later: ManifestReader, comparison: ManifestComparison) {
     this.#earlier = earlier;
     this.#later = later;
-    this.#database = database;
+    this.#comparison = comparison;
     this.#earlierPaths = new PathFinder(earlier);
     this.#laterPaths = new PathFinder(later);
-    database.prepare('ATTACH ? AS later').run(resolve(later.path));
-    this.#reused = new Set([...this.#each(REUSED_NUMBERS)].map(([ino]) => ino as Ino));
+    this.#reused = new Set(comparison.reusedNumbers());
   }
 
   differences(): ManifestDifference[] {
-    for (const row of this.#each(namesOnlyIn('main', 'later'))) this.#gone.add(nameOfRow(row));
-    for (const row of this.#each(namesOnlyIn('later', 'main'))) this.#fresh.add(nameOfRow(row));
+    for (const name of this.#comparison.namesGone()) this.#gone.add(name);
+    for (const name of this.#comparison.namesAdded()) this.#fresh.add(name);
     for (const ino of this.#reused) {
       addNamesAround(this.#earlier, ino, this.#gone);
       addNamesAround(this.#later, ino, this.#fresh);
     }
     this.#pairReplaced();
     this.#pairRenamed();
-    for (const [ino] of this.#each(CHANGED_INODES)) this.#compareShared(ino as Ino);
+    for (const ino of this.#comparison.changedInodes()) this.#compareShared(ino);
     return this.#found.sort(byPathThenKind);
-  }
-
-  #each(sql: string): IterableIterator<Row> {
-    return new ManifestQuery<[]>(this.#database, this.#later.path, sql).each();
   }
 
   /** The number stands for the same inode in both versions. */
@@ -187,7 +143,7 @@ class ManifestDiff {
 
   /** What is left on the list: an inode with a name less and a name more was renamed. */
   #pairRenamed(): void {
-    const goneOf = new Map<Ino, Name[]>();
+    const goneOf = new Map<Ino, NamedInode[]>();
     for (const gone of this.#gone.all()) {
       const names = goneOf.get(gone.ino);
       if (names === undefined) goneOf.set(gone.ino, [gone]);
@@ -263,22 +219,10 @@ class ManifestDiff {
   }
 }
 
-function nameOfRow([parent, name, ino]: Row): Name {
-  return { parent: parent as Ino, name: name as Buffer, ino: ino as Ino };
-}
-
 /** Where an inode is named from and, of a directory, what it names. */
 function addNamesAround(reader: ManifestReader, ino: Ino, names: NameSet): void {
   for (const { parent, name } of reader.namesOf(ino)) names.add({ parent, name, ino });
-  let after = 0;
-  for (;;) {
-    const page = reader.list(ino, after, LIST_ROWS);
-    for (const entry of page) {
-      names.add({ parent: ino, name: entry.name, ino: entry.ino });
-      after = entry.cookie;
-    }
-    if (page.length < LIST_ROWS) return;
-  }
+  for (const entry of entriesOf(reader, ino)) names.add({ parent: ino, name: entry.name, ino: entry.ino });
 }
 
 function inodeIn(reader: ManifestReader, ino: Ino): InodeAttributes {

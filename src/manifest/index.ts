@@ -20,7 +20,8 @@ export { fetchManifest, type FetchManifestOptions } from './fetch-manifest.js';
 export { dropLocalManifest, localManifestPath } from './local-manifests.js';
 export type { FileContent, ManifestBuilder } from './manifest-builder.js';
 export type { IndexStore } from './manifest-index.js';
-export { PathFinder, pathOf, resolvePath, walk, type WalkedEntry } from './manifest-paths.js';
+export { ManifestComparison, type NamedInode } from './manifest-comparison.js';
+export { PathFinder, entriesOf, pathOf, resolvePath, walk, type WalkedEntry } from './manifest-paths.js';
 export {
   LISTING_PAGE_ROWS,
   type DentryRow,

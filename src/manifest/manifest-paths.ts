@@ -15,6 +15,7 @@ import type { DentryRow, DentryWithInode, ManifestReader } from './manifest-read
 
 const SLASH = 0x2f;
 const WALK_PAGE_ROWS = 256;
+const LIST_PAGE_ROWS = 1024;
 
 /** One place of a tree. */
 export interface WalkedEntry {
@@ -95,6 +96,17 @@ export class PathFinder {
 
   #lost(ino: Ino): CairnError {
     return corruptManifest(this.#reader.path, `inode ${String(ino)} is not below the root`);
+  }
+}
+
+/** All entries of a directory, in cookie order. */
+export function* entriesOf(reader: ManifestReader, ino: Ino): IterableIterator<DentryRow> {
+  for (let after = 0; ;) {
+    const page = reader.list(ino, after, LIST_PAGE_ROWS);
+    yield* page;
+    const last = page.at(-1);
+    if (last === undefined || page.length < LIST_PAGE_ROWS) return;
+    after = last.cookie;
   }
 }
 
