@@ -24,8 +24,10 @@ const CHANGED_ROWS = `SELECT a.ino FROM main.inode a JOIN later.inode b USING (i
      WHERE a.content IS NOT b.content OR a.mode <> b.mode OR a.uid <> b.uid OR a.gid <> b.gid OR a.rdev <> b.rdev
         OR a.mtime <> b.mtime OR a.mtime_nsec <> b.mtime_nsec
    UNION SELECT a.ino FROM main.symlink a JOIN later.symlink b USING (ino) WHERE a.target <> b.target
-   UNION SELECT a.ino FROM main.xattr a LEFT JOIN later.xattr b USING (ino, name) WHERE b.value IS NOT a.value
-   UNION SELECT b.ino FROM later.xattr b LEFT JOIN main.xattr a USING (ino, name) WHERE b.value IS NOT a.value`;
+   UNION SELECT a.ino FROM main.xattr a LEFT JOIN later.xattr b USING (ino, name)
+     WHERE b.value IS NOT a.value AND a.ino IN (SELECT ino FROM later.inode)
+   UNION SELECT b.ino FROM later.xattr b LEFT JOIN main.xattr a USING (ino, name)
+     WHERE b.value IS NOT a.value AND b.ino IN (SELECT ino FROM main.inode)`;
 
 const OTHER_TIMES = `SELECT a.ino FROM main.inode a JOIN later.inode b USING (ino)
      WHERE a.ctime <> b.ctime OR a.ctime_nsec <> b.ctime_nsec OR a.btime <> b.btime OR a.btime_nsec <> b.btime_nsec`;

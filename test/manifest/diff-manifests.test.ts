@@ -154,6 +154,20 @@ void t.test('each kind of change has its kind of difference', async (t) => {
     ['modified a/file'],
   );
   check(
+    'a file replaced by another of its name that has an extended attribute',
+    (b) => {
+      b.removeInode(FILE);
+      b.putInode(fileWith(NEW, 7));
+      b.setContent(NEW, { id: contentIdFor('new'), extents: [] });
+      b.setXattrs(NEW, [{ name: Buffer.from('user.n'), value: Buffer.from('v') }]);
+      b.removeDentry(DIRECTORY, file);
+      b.putDentry(DIRECTORY, 50, file, NEW);
+      b.setNext(NEW + 1, 100);
+    },
+    ['modified a/file'],
+    ['modified a/file'],
+  );
+  check(
     'a file moved over another',
     (b) => {
       b.removeInode(FILE);
