@@ -1,5 +1,5 @@
 // prettier-ignore
-const BELOW_DAEMON = ['core', 'posix', 'objects', 'blocks', 'manifest', 'catalog', 'upper', 'vfs', 'fuse', 'snapshot'];
+const BELOW_DAEMON = ['core', 'posix', 'objects', 'blocks', 'manifest', 'catalog', 'upper', 'vfs', 'fuse', 'merge', 'snapshot'];
 
 /** Who may import whom: the table of docs/ARCHITECTURE.md. A folder of src that is not in it may not exist. */
 const MAY_IMPORT = {
@@ -12,7 +12,8 @@ const MAY_IMPORT = {
   upper: ['core', 'posix', 'manifest'],
   vfs: ['core', 'manifest', 'upper'],
   fuse: ['core', 'posix', 'vfs'],
-  snapshot: ['core', 'posix', 'objects', 'blocks', 'manifest', 'upper', 'catalog'],
+  merge: ['core', 'manifest'],
+  snapshot: ['core', 'posix', 'objects', 'blocks', 'manifest', 'upper', 'catalog', 'merge'],
   daemon: BELOW_DAEMON,
   service: ['core', 'blocks', 'manifest', 'catalog', 'snapshot'],
   cli: [...BELOW_DAEMON, 'daemon', 'service'],
