@@ -50,7 +50,7 @@ export class ControlClient implements MountControl {
   }
 
   async snapshot(
-    options: { message: string; author: string },
+    options: { message: string; author: string; rebase: boolean },
     onProgress: (step: string) => void,
   ): Promise<SnapshotResult> {
     return (await this.#ask({ method: 'snapshot', ...options }, onProgress)) as SnapshotResult;

@@ -4,7 +4,7 @@ import type { ErrorRecord } from './supervisor-protocol.js';
 export type ControlRequest =
   | { method: 'status'; limit: number }
   | { method: 'stats' }
-  | { method: 'snapshot'; message: string; author: string };
+  | { method: 'snapshot'; message: string; author: string; rebase: boolean };
 
 export type ControlAnswer =
   | { kind: 'step'; step: string }
@@ -23,13 +23,13 @@ export function parseControlRequest(line: string): ControlRequest | undefined {
     return undefined;
   }
   if (typeof value !== 'object' || value === null) return undefined;
-  const { method, limit, message, author } = value as Readonly<Record<string, unknown>>;
+  const { method, limit, message, author, rebase } = value as Readonly<Record<string, unknown>>;
   if (method === 'stats') return { method };
   if (method === 'status' && typeof limit === 'number' && Number.isSafeInteger(limit) && limit >= 0) {
     return { method, limit };
   }
   if (method === 'snapshot' && typeof message === 'string' && typeof author === 'string') {
-    return { method, message, author };
+    return { method, message, author, rebase: rebase === true };
   }
   return undefined;
 }

@@ -16,6 +16,7 @@ import type { MountFolder } from './mount-folder.js';
 import { mountStatus } from './mount-status.js';
 import { activeLayerHasChanges } from './second-look.js';
 import { Prefetcher } from './prefetcher.js';
+import { reserveNumbers } from './reserve-numbers.js';
 import { SessionClient } from './session-client.js';
 import { Snapshots } from './snapshots.js';
 import { FUSE_FD } from './supervisor-protocol.js';
@@ -114,6 +115,7 @@ export class Daemon {
     );
     if (request.readOnly) return;
     this.#snapshots = new Snapshots({
+      fd: FUSE_FD,
       home: request.home,
       dir: folder.dir,
       mountpoint: request.mountpoint,
@@ -149,7 +151,7 @@ export class Daemon {
     const daemon = new Daemon(options, { session, objects, blocks, catalog, base });
     await session.ready();
     await serveControl(folder, async (control, onStep) => await daemon.#answer(control, onStep));
-    daemon.#snapshots?.resume(resumedEdits);
+    daemon.#snapshots?.resume(resumedEdits, restarts > 0);
     return {
       workspace: request.workspace,
       seq: base.seq,
@@ -173,7 +175,7 @@ export class Daemon {
             hint: 'there is nothing to snapshot; mount it without --read-only to edit',
           });
         }
-        return await this.#snapshots.snapshot(control.message, control.author, onStep);
+        return await this.#snapshots.snapshot(control, onStep);
     }
   }
 
@@ -274,7 +276,12 @@ async function chooseBase(
   const manifest = openManifest(await fetch(base.root));
   try {
     if (request.readOnly) folder.writeBase(base);
-    else LayerSet.create(folder.dir, base, { ino: manifest.nextIno, cookie: manifest.nextCookie });
+    else
+      LayerSet.create(
+        folder.dir,
+        base,
+        await reserveNumbers(catalog, base.workspace, Math.max(manifest.nextIno, manifest.nextCookie)),
+      );
   } finally {
     manifest.close();
   }

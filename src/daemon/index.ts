@@ -11,6 +11,8 @@ export type {
   MountRequest,
   MountStats,
   MountStatus,
+  RebaseConflict,
+  RebaseResult,
   SnapshotResult,
   StatusEntry,
 } from './mount-control.js';

@@ -11,6 +11,7 @@ export function manifestsInUse(home: string): Set<ManifestRoot> {
     const layers = request.readOnly ? undefined : LayerSet.read(folder.dir);
     const versions = layers === undefined ? [folder.base()] : [layers.base, ...layers.retained];
     for (const version of versions) if (version !== undefined) roots.add(version.root);
+    if (layers?.movedFrom !== undefined) roots.add(layers.movedFrom);
   }
   return roots;
 }

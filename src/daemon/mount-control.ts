@@ -1,4 +1,5 @@
 import type { Ino, ManifestRoot } from '../core/index.js';
+import type { ConflictKind } from '../merge/index.js';
 
 /** What `cairn mount` asks for. Paths are absolute. */
 export interface MountRequest {
@@ -68,6 +69,22 @@ export interface SnapshotResult {
   storedBytes: number;
   sealMs: number;
   totalMs: number;
+  /** Where the edits were merged with what others had published. */
+  rebased?: RebaseResult;
+}
+
+export interface RebaseResult {
+  conflicts: RebaseConflict[];
+  /** False while programs change what others changed: the version is published, and the mount does not show what others did yet. */
+  moved: boolean;
+}
+
+/** `MergeConflict`, with paths of raw bytes as latin1. */
+export interface RebaseConflict {
+  kind: ConflictKind;
+  path: string;
+  kept: 'ours' | 'theirs' | 'both';
+  beside?: string;
 }
 
 export interface MountStats {
@@ -93,7 +110,7 @@ export interface MountControl {
   status(limit: number): Promise<MountStatus>;
   stats(): Promise<MountStats>;
   snapshot(
-    options: { message: string; author: string },
+    options: { message: string; author: string; rebase: boolean },
     onProgress: (step: string) => void,
   ): Promise<SnapshotResult>;
   /** Resolves when the mountpoint is free. `conflict` when programs still use it. */

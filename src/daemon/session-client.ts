@@ -4,7 +4,8 @@ import type { BlockCounters } from '../blocks/index.js';
 import type { BlockId } from '../core/index.js';
 import { createFeederRing, pushedFiles, RequestCounters, type Negotiated } from '../fuse/index.js';
 import { createEventFd, signalEventFd } from '../posix/index.js';
-import type { BaseVersion, SealedLayer } from '../upper/index.js';
+import type { TreeChanges } from '../manifest/index.js';
+import type { BaseVersion, LayerNumbers, SealedLayer } from '../upper/index.js';
 import type { FeederStart, FromFeeder, FromSession, SessionStart, ToSession } from './session-protocol.js';
 
 /** Of the feeder thread's heap: its garbage is small and short-lived, and would otherwise pile up to 48 MiB. */
@@ -22,7 +23,10 @@ export interface SessionEvents {
   onEnded(how: 'unmounted' | 'aborted' | 'crashed', error: unknown): void;
 }
 
-type Answer = Extract<FromSession, { kind: 'sealed' | 'adopted' | 'folded' | 'counters' }>;
+type Answer = Extract<
+  FromSession,
+  { kind: 'sealed' | 'adopted' | 'moved' | 'settled' | 'folded' | 'counters' }
+>;
 
 /** The main thread's side of the session thread: has it begin, asks one thing of it at a time. */
 export class SessionClient {
@@ -80,14 +84,24 @@ export class SessionClient {
     await this.#ready;
   }
 
-  async seal(sealed: Omit<SealedLayer, 'id'>): Promise<SealedLayer> {
-    const answer = await this.#ask({ kind: 'seal', sealed });
+  async seal(sealed: Omit<SealedLayer, 'id'>, numbers: LayerNumbers | undefined): Promise<SealedLayer> {
+    const answer = await this.#ask({ kind: 'seal', sealed, numbers });
     if (answer.kind !== 'sealed') throw new Error('the session answered something else');
     return answer.layer;
   }
 
   async adopt(layerId: number, base: BaseVersion): Promise<void> {
     await this.#ask({ kind: 'adopt', layerId, base });
+  }
+
+  /** False when an edit is in the way; nothing has changed then. */
+  async move(base: BaseVersion, changes: TreeChanges): Promise<boolean> {
+    const answer = await this.#ask({ kind: 'move', base, changes });
+    return answer.kind === 'moved' && answer.done;
+  }
+
+  async settle(): Promise<void> {
+    await this.#ask({ kind: 'settle' });
   }
 
   /** Afterwards the layers in the mount's folder hold everything that was answered before. */
@@ -152,6 +166,8 @@ export class SessionClient {
         break;
       case 'sealed':
       case 'adopted':
+      case 'moved':
+      case 'settled':
       case 'folded':
       case 'counters':
         this.#waiting?.resolve(message);

@@ -1,7 +1,8 @@
 import type { BlockCounters } from '../blocks/index.js';
 import type { BlockId, Ino } from '../core/index.js';
 import type { Negotiated } from '../fuse/index.js';
-import type { BaseVersion, SealedLayer } from '../upper/index.js';
+import type { TreeChanges } from '../manifest/index.js';
+import type { BaseVersion, LayerNumbers, SealedLayer } from '../upper/index.js';
 import type { ReadPart } from '../vfs/index.js';
 
 /** What the session thread is started with. */
@@ -25,9 +26,13 @@ export interface SessionStart {
 
 /** From the main thread. Sent with the eventfd signalled; handled between two requests. */
 export type ToSession =
-  | { kind: 'seal'; sealed: Omit<SealedLayer, 'id'> }
+  | { kind: 'seal'; sealed: Omit<SealedLayer, 'id'>; numbers: LayerNumbers | undefined }
   /** The oldest sealed layer was published as `base`, whose manifest is in the manifest folder. Asked twice, done once. */
   | { kind: 'adopt'; layerId: number; base: BaseVersion }
+  /** To go over to another tree: `base` with its changes from the one the mount stands on. Refused where an edit is in the way. */
+  | { kind: 'move'; base: BaseVersion; changes: TreeChanges }
+  /** The kernel has been told of all that the last move changed. */
+  | { kind: 'settle' }
   /** To commit all that was answered to the layer's database, for others to read. */
   | { kind: 'fold' }
   | { kind: 'counters' };
@@ -45,6 +50,8 @@ export type FromSession =
   | { kind: 'used'; block: BlockId }
   | { kind: 'sealed'; layer: SealedLayer }
   | { kind: 'adopted' }
+  | { kind: 'moved'; done: boolean }
+  | { kind: 'settled' }
   | { kind: 'folded' }
   | { kind: 'counters'; blocks: BlockCounters }
   /** Doing what the last `seal` or `adopt` asked for failed; nothing changed. */

@@ -4,9 +4,17 @@ import { parentPort, receiveMessageOnPort, type MessagePort } from 'node:worker_
 import { openCachedBlockReader } from '../blocks/index.js';
 import { messageOf, systemClock } from '../core/index.js';
 import { Feeder, requestResend, RequestCounters, runSession, type HandOver } from '../fuse/index.js';
-import { localManifestPath, openManifest, type ManifestReader } from '../manifest/index.js';
+import { localManifestPath, openManifest, type ManifestReader, type TreeChanges } from '../manifest/index.js';
 import { createEventDrain } from '../posix/index.js';
-import { LayerSet, MergedView, UpperLayer, type BaseVersion, type RetainedStack } from '../upper/index.js';
+import {
+  LayerSet,
+  MergedView,
+  UpperLayer,
+  type BaseVersion,
+  type LayerNumbers,
+  type RetainedStack,
+  type SealedLayer,
+} from '../upper/index.js';
 import { OverlayFileSystem, type RetainedInode } from '../vfs/index.js';
 import type { FromSession, SessionStart, ToSession } from './session-protocol.js';
 
@@ -32,6 +40,7 @@ class SessionThread {
       readOnly: start.readOnly,
       tookOver: start.tookOver,
       retained: this.#openRetained(),
+      numbersEnd: this.#layers?.state.numbersEnd,
       clock: systemClock,
       diskPath: start.readOnly ? start.manifestDir : start.dir,
     });
@@ -116,10 +125,17 @@ class SessionThread {
     try {
       switch (message.kind) {
         case 'seal':
-          this.#seal(message.sealed);
+          this.#seal(message.sealed, message.numbers);
           break;
         case 'adopt':
           this.#adopt(message.layerId, message.base);
+          break;
+        case 'move':
+          this.#send({ kind: 'moved', done: this.#move(message.base, message.changes) });
+          break;
+        case 'settle':
+          this.#writableLayers().settle();
+          this.#send({ kind: 'settled' });
           break;
         case 'fold':
           this.#fileSystem.view.layers[0]?.fold();
@@ -131,11 +147,11 @@ class SessionThread {
     }
   }
 
-  #seal(sealed: Parameters<LayerSet['seal']>[1]): void {
+  #seal(sealed: Omit<SealedLayer, 'id'>, numbers: LayerNumbers | undefined): void {
     const layers = this.#writableLayers();
     const active = this.#fileSystem.view.layers[0];
     if (active === undefined) throw new Error('a writable mount has an active layer');
-    const next = layers.seal(active, sealed);
+    const next = layers.seal(active, sealed, numbers);
     this.#openLayers.set(layers.state.activeId, next);
     this.#fileSystem.pushLayer(next);
     const layer = layers.state.sealed.at(-1);
@@ -154,6 +170,23 @@ class SessionThread {
     if (layers.state.sealed[0]?.id === layerIdToDrop) layers.adopt(base, this.#stacks(retained));
     this.#keepOnly(retained);
     this.#send({ kind: 'adopted' });
+  }
+
+  /**
+   * Puts another tree below the active layer: false, and nothing has happened, where that holds an edit of anything that differs. What the kernel
+   * knows of the old tree is for the main thread to take back. Inodes that are gone stay for those who have them open.
+   */
+  #move(base: BaseVersion, changes: TreeChanges): boolean {
+    const layers = this.#writableLayers();
+    const [active, ...below] = this.#fileSystem.view.layers;
+    if (active === undefined || below.length > 0) throw new Error('only what is published can be moved');
+    if (editsAny(active, changes)) return false;
+    const retained = this.#fileSystem.retainedWithout(changes.removed);
+    layers.move(base, this.#stacks(retained));
+    this.#fileSystem.replaceBelow(new MergedView([active], this.#manifest(base)), changes.removed);
+    this.#feeder?.moveTo(base.root, [...changes.inodes, ...changes.removed]);
+    this.#keepOnly(retained);
+    return true;
   }
 
   #writableLayers(): LayerSet {
@@ -231,6 +264,18 @@ class SessionThread {
     this.#manifests.set(version.root, manifest);
     return manifest;
   }
+}
+
+function editsAny(layer: UpperLayer, { inodes, removed, names }: TreeChanges): boolean {
+  return (
+    inodes.some((ino) => layer.inode(ino) !== undefined) ||
+    removed.some((ino) => layer.inode(ino) !== undefined) ||
+    // Across threads a Buffer arrives as a plain Uint8Array.
+    names.some(
+      ({ parent, name }) =>
+        layer.dentry(parent, Buffer.from(name.buffer, name.byteOffset, name.length)) !== undefined,
+    )
+  );
 }
 
 function layerId(layer: UpperLayer): number {

@@ -3,20 +3,36 @@ import { open } from 'node:fs/promises';
 import path from 'node:path';
 import type { BlockStore } from '../blocks/index.js';
 import type { Catalog } from '../catalog/index.js';
-import { CairnError, Errno, errnoOf, messageOf } from '../core/index.js';
-import { dropLocalManifest, fetchManifest, WorkingCopy } from '../manifest/index.js';
+import { CairnError, Errno, errnoOf, messageOf, RESERVED_NUMBERS, type ManifestRoot } from '../core/index.js';
+import { invalidateEntry, invalidateInode } from '../fuse/index.js';
+import {
+  dropLocalManifest,
+  fetchManifest,
+  localManifestPath,
+  openManifest,
+  treeChanges,
+  WorkingCopy,
+  type ManifestStep,
+  type TreeChanges,
+} from '../manifest/index.js';
+import type { MergeConflict } from '../merge/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import { isOpenElsewhere, syncfs } from '../posix/index.js';
 import { publishLayer, type PublishedLayer } from '../snapshot/index.js';
-import { layerDir, LayerSet, UpperLayer } from '../upper/index.js';
+import { layerDir, LayerSet, UpperLayer, type LayerNumbers, type LayerSetState } from '../upper/index.js';
+import type { ControlRequest } from './control-protocol.js';
 import type { Logger } from './daemon-log.js';
 import { manifestsInUse } from './manifests-in-use.js';
-import type { SnapshotResult } from './mount-control.js';
+import type { RebaseConflict, SnapshotResult } from './mount-control.js';
 import { activeLayerHasChanges } from './second-look.js';
+import { reserveNumbers } from './reserve-numbers.js';
 import type { SessionClient } from './session-client.js';
 
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
+
+/** How often edits made meanwhile are sealed and merged, before the mount stays behind what was published. */
+const MOVES_MAX = 8;
 
 /** How soon after a first edit a copy of the manifest is made for the snapshot that will come. */
 const EDITS_WATCHED_MS = 500;
@@ -39,7 +55,11 @@ const EDITS: ReadonlySet<string> = new Set([
   'TMPFILE',
 ]);
 
+export type SnapshotRequest = Extract<ControlRequest, { method: 'snapshot' }>;
+
 export interface SnapshotsOptions {
+  /** The mount's /dev/fuse. */
+  fd: number;
   home: string;
   dir: string;
   mountpoint: string;
@@ -61,6 +81,7 @@ export class Snapshots {
   readonly #workingCopy: WorkingCopy;
   #running: Promise<unknown> = Promise.resolve();
   #problem: string | undefined;
+  #mayRebase = false;
   #retry: NodeJS.Timeout | undefined;
   #retryMs = RETRY_FIRST_MS;
   #watch: NodeJS.Timeout | undefined;
@@ -82,8 +103,16 @@ export class Snapshots {
     return this.#problem;
   }
 
-  /** Publishes what an earlier process sealed. `hasEdits`: the next snapshot will have something to publish. */
-  resume(hasEdits: boolean): void {
+  /** Goes on with what an earlier process did not finish. `hasEdits`: the next snapshot will have something to publish. */
+  resume(hasEdits: boolean, tookOver: boolean): void {
+    this.#exclusively(async () => {
+      await this.#finishMove(tookOver);
+    }).catch((error: unknown) => {
+      this.#options.log.error(
+        { problem: messageOf(error) },
+        'the kernel may still show what was there before',
+      );
+    });
     if (this.#state().sealed.length > 0) this.#retryAfter(0);
     else if (hasEdits) this.#workingCopy.prepare(this.#state().base.root);
     else this.#watchForEdits();
@@ -101,48 +130,79 @@ export class Snapshots {
     await this.#workingCopy.close();
   }
 
-  async snapshot(message: string, author: string, onStep: (step: string) => void): Promise<SnapshotResult> {
+  async snapshot(request: SnapshotRequest, onStep: (step: string) => void): Promise<SnapshotResult> {
     return await this.#exclusively(async () => {
       const startedMs = performance.now();
-      const { dir, mountpoint, manifestDir, session } = this.#options;
-      onStep('flushing');
-      await flush(mountpoint);
-      await session.fold();
-      const changed = activeLayerHasChanges(dir, manifestDir, this.#state());
-      if (!changed && this.#state().sealed.length === 0) return this.#unchanged(startedMs);
+      const published: PublishedLayer[] = [];
       let sealMs = 0;
-      if (changed) {
-        onStep('sealing');
-        const sealStartedMs = performance.now();
-        await session.seal({ publishId: randomUUID(), message, author, sealedAtMs: Date.now() });
-        sealMs = performance.now() - sealStartedMs;
+      let moved: boolean | undefined;
+      for (let round = 1; ; round += 1) {
+        onStep('flushing');
+        await flush(this.#options.mountpoint);
+        await this.#options.session.fold();
+        sealMs += await this.#seal(request, onStep);
+        onStep('publishing');
+        published.push(...(await this.#publishAll(request.rebase)));
+        if (!request.rebase) break;
+        onStep('moving on');
+        moved = await this.#moveToHead();
+        if (moved || round === MOVES_MAX) break;
       }
-      onStep('publishing');
-      const published = await this.#publishAll();
-      const sum = (of: (one: PublishedLayer) => number): number =>
-        published.reduce((total, one) => total + of(one), 0);
-      const { seq, root } = this.#state().base;
-      return {
-        created: true,
-        seq,
-        root,
-        changedFiles: sum((one) => one.changedFiles),
-        newBlocks: sum((one) => one.newBlocks),
-        storedBytes: sum((one) => one.storedBytes),
-        sealMs,
-        totalMs: performance.now() - startedMs,
-      };
+      return this.#result(published, moved, { sealMs, totalMs: performance.now() - startedMs });
     });
   }
 
-  #unchanged(startedMs: number): SnapshotResult {
-    const { seq, root } = this.#state().base;
-    const nothing = { changedFiles: 0, newBlocks: 0, storedBytes: 0, sealMs: 0 };
-    return { created: false, seq, root, ...nothing, totalMs: performance.now() - startedMs };
+  /** Seals the active layer if it holds anything; how long that took, in milliseconds. */
+  async #seal({ message, author }: SnapshotRequest, onStep: (step: string) => void): Promise<number> {
+    const { dir, manifestDir, session } = this.#options;
+    const state = this.#state();
+    if (!activeLayerHasChanges(dir, manifestDir, state)) return 0;
+    onStep('sealing');
+    const numbers = await this.#newNumbers(state);
+    const startedMs = performance.now();
+    await session.seal({ publishId: randomUUID(), message, author, sealedAtMs: Date.now() }, numbers);
+    return performance.now() - startedMs;
   }
 
-  async #publishAll(): Promise<PublishedLayer[]> {
+  /** Numbers to go on with, when those that were reserved are half used. Where none can be had the old ones do. */
+  async #newNumbers({ base, activeId, numbersEnd }: LayerSetState): Promise<LayerNumbers | undefined> {
+    const active = UpperLayer.open(layerDir(this.#options.dir, activeId), false);
+    const next = Math.max(active.nextIno, active.nextCookie);
+    active.close();
+    if (numbersEnd === undefined || numbersEnd - next > RESERVED_NUMBERS / 2) return undefined;
+    try {
+      return await reserveNumbers(this.#options.catalog, base.workspace, next);
+    } catch {
+      return undefined;
+    }
+  }
+
+  #result(
+    published: readonly PublishedLayer[],
+    moved: boolean | undefined,
+    times: Pick<SnapshotResult, 'sealMs' | 'totalMs'>,
+  ): SnapshotResult {
+    const sum = (of: (one: PublishedLayer) => number): number =>
+      published.reduce((total, one) => total + of(one), 0);
+    const { seq, root } = published.at(-1)?.version ?? this.#state().base;
+    return {
+      created: published.length > 0,
+      seq,
+      root,
+      changedFiles: sum((one) => one.changedFiles),
+      newBlocks: sum((one) => one.newBlocks),
+      storedBytes: sum((one) => one.storedBytes),
+      ...times,
+      ...(moved !== undefined && {
+        rebased: { conflicts: published.flatMap((one) => one.conflicts.map(rebaseConflict)), moved },
+      }),
+    };
+  }
+
+  /** `mayRebase`: to be merged with what others have published; once said, it holds for every attempt until nothing is sealed. */
+  async #publishAll(mayRebase: boolean): Promise<PublishedLayer[]> {
     const published: PublishedLayer[] = [];
+    this.#mayRebase ||= mayRebase;
     try {
       while (this.#state().sealed.length > 0) published.push(await this.#publishOldest());
     } catch (error) {
@@ -151,12 +211,13 @@ export class Snapshots {
       throw this.#explained(error);
     }
     this.#problem = undefined;
+    this.#mayRebase = false;
     this.#retryMs = RETRY_FIRST_MS;
     return published;
   }
 
   async #publishOldest(): Promise<PublishedLayer> {
-    const { home, dir, session, log, ...rest } = this.#options;
+    const { dir, session, log, ...rest } = this.#options;
     const { base, sealed } = this.#state();
     const oldest = sealed[0];
     if (oldest === undefined) throw new Error('nothing is sealed');
@@ -164,22 +225,72 @@ export class Snapshots {
     let published: PublishedLayer;
     try {
       const workingCopy = this.#workingCopy;
-      published = await publishLayer({ layer, sealed: oldest, base, workingCopy, ...rest });
+      published = await publishLayer({
+        layer,
+        sealed: oldest,
+        base,
+        workingCopy,
+        mayRebase: this.#mayRebase,
+        ...rest,
+      });
     } finally {
       layer.close();
     }
-    const { workspace, seq, root } = published.version;
-    await session.adopt(oldest.id, { workspace, seq, root });
-    // Each version's manifest is a whole file: kept only for those that somebody stands on.
-    const isUnused = !manifestsInUse(home).has(base.root);
-    if (isUnused && published.step !== undefined) {
-      this.#workingCopy.renew(published.step);
-    } else {
-      if (isUnused) await dropLocalManifest(rest.manifestDir, base.root);
-      this.#workingCopy.prepare(root);
-    }
-    log.info({ workspace, seq, storedBytes: published.storedBytes }, 'published');
+    const { equal, step, version, storedBytes } = published;
+    await session.adopt(oldest.id, equal);
+    await this.#leave(base.root, step ?? { to: equal.root });
+    log.info({ workspace: version.workspace, seq: version.seq, storedBytes }, 'published');
     return published;
+  }
+
+  /** Each version's manifest is a whole file: kept only for those that somebody stands on. `step`: to the one this mount stands on now. */
+  async #leave(root: ManifestRoot, step: ManifestStep | Pick<ManifestStep, 'to'>): Promise<void> {
+    const isUnused = !manifestsInUse(this.#options.home).has(root);
+    if (isUnused && 'from' in step) {
+      this.#workingCopy.renew(step);
+      return;
+    }
+    if (isUnused) await dropLocalManifest(this.#options.manifestDir, root);
+    this.#workingCopy.prepare(step.to);
+  }
+
+  /**
+   * Lets the mount show what others have published: true when it does, false where an edit since the seal is of something that differs. That
+   * is for the next seal to merge.
+   */
+  async #moveToHead(): Promise<boolean> {
+    const { catalog, blocks, objects, manifestDir, session, log } = this.#options;
+    const { base } = this.#state();
+    const { workspace, seq, root } = await catalog.version(base.workspace);
+    if (seq === base.seq) return true;
+    await fetchManifest({ root, dir: manifestDir, blocks, objects });
+    const changes = changesBetween(manifestDir, base.root, root);
+    if (!(await session.move({ workspace, seq, root }, changes))) return false;
+    await this.#tellKernel(changes);
+    await this.#leave(base.root, { to: root });
+    log.info({ workspace, seq, inodes: changes.inodes.length, removed: changes.removed.length }, 'moved on');
+    return true;
+  }
+
+  async #tellKernel({ inodes, removed, names }: TreeChanges): Promise<void> {
+    const { fd, session } = this.#options;
+    for (const { parent, name } of names) await invalidateEntry(fd, parent, name);
+    // Who has open what is gone is to see that it has no name any more, and nothing in it.
+    for (const ino of [...inodes, ...removed]) await invalidateInode(fd, ino);
+    await session.settle();
+  }
+
+  /** An earlier process may have moved the mount and died before the kernel knew. */
+  async #finishMove(tookOver: boolean): Promise<void> {
+    const { manifestDir, session, blocks, objects } = this.#options;
+    const { base, movedFrom } = this.#state();
+    if (movedFrom === undefined) return;
+    if (!tookOver) {
+      await session.settle();
+      return;
+    }
+    await fetchManifest({ root: movedFrom, dir: manifestDir, blocks, objects });
+    await this.#tellKernel(changesBetween(manifestDir, movedFrom, base.root));
   }
 
   /** Out of reach: the edits are sealed and will go out by themselves. Anything else needs a person. */
@@ -192,7 +303,7 @@ export class Snapshots {
       return new CairnError('unreachable', error.message, { hint, cause: error });
     }
     if (error.code === 'conflict') {
-      const hint = 'the edits are sealed and kept; mount the new head beside it to compare';
+      const hint = 'the edits are sealed and kept; cairn snapshot --rebase merges them with what others did';
       return new CairnError('conflict', error.message, { hint, cause: error });
     }
     return error;
@@ -203,7 +314,7 @@ export class Snapshots {
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {
       // What fails is in `problem` and in the log, and has set the next attempt.
-      this.#exclusively(async () => await this.#publishAll()).catch(() => undefined);
+      this.#exclusively(async () => await this.#publishAll(false)).catch(() => undefined);
     }, delayMs);
   }
 
@@ -230,6 +341,25 @@ export class Snapshots {
     const state = LayerSet.read(this.#options.dir);
     if (state === undefined) throw new Error('the mount has layers');
     return state;
+  }
+}
+
+function rebaseConflict({ kind, path: at, kept, beside }: MergeConflict): RebaseConflict {
+  const paths = { path: at.toString('latin1'), ...(beside && { beside: beside.toString('latin1') }) };
+  return { kind, kept, ...paths };
+}
+
+function changesBetween(manifestDir: string, from: ManifestRoot, to: ManifestRoot): TreeChanges {
+  const earlier = openManifest(localManifestPath(manifestDir, from));
+  try {
+    const later = openManifest(localManifestPath(manifestDir, to));
+    try {
+      return treeChanges(earlier, later);
+    } finally {
+      later.close();
+    }
+  } finally {
+    earlier.close();
   }
 }
 

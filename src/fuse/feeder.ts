@@ -47,8 +47,14 @@ export class Feeder {
     for (const opcode of HARMLESS) this.#touches[opcode] = 0;
   }
 
-  /** Files that are published are those of the version with this root. */
+  /** Files that are published are those of the version with this root, which shows the same tree as the one before. */
   setRoot(root: string): void {
+    this.#offers.setRoot(root);
+  }
+
+  /** The tree became another, in which these inodes are not what they were. */
+  moveTo(root: string, changed: readonly Ino[]): void {
+    for (const ino of changed) this.touch(ino);
     this.#offers.setRoot(root);
   }
 

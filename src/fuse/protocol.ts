@@ -95,6 +95,8 @@ export const SetattrValid = {
 /** A bit of `fuse_write_in.write_flags`. */
 export const WRITE_KILL_SUIDGID = 1 << 2;
 
+export const NOTIFY_INVAL_INODE = 2;
+export const NOTIFY_INVAL_ENTRY = 3;
 export const NOTIFY_STORE = 4;
 export const NOTIFY_RESEND = 7;
 

@@ -15,7 +15,8 @@ export {
   type ImportProgress,
   type ImportResult,
 } from './import-directory.js';
-export { publishLayer, type PublishedLayer, type PublishOptions } from './publish-layer.js';
+export { publishLayer, type PublishedLayer } from './publish-layer.js';
+export type { PublishOptions } from './publish-options.js';
 export { readContent, type ContentRange } from './read-content.js';
 export {
   restoreTree,

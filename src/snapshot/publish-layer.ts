@@ -1,40 +1,26 @@
-import { isDirectory, isRegular, isSymlink } from '../core/index.js';
-import type { BlockStore } from '../blocks/index.js';
-import type { Catalog, Version } from '../catalog/index.js';
+import type { Version } from '../catalog/index.js';
 import {
-  changeManifest,
   fetchManifest,
   localManifestPath,
   openManifest,
   publishManifest,
-  type ManifestBuilder,
-  type ManifestReader,
   type ManifestStep,
-  type WorkingCopy,
 } from '../manifest/index.js';
-import type { ObjectStore } from '../objects/index.js';
-import { MergedView, type BaseVersion, type SealedLayer, type UpperLayer } from '../upper/index.js';
-import { ChangedContent } from './changed-content.js';
+import type { MergeConflict } from '../merge/index.js';
+import type { BaseVersion } from '../upper/index.js';
+import { applyLayer } from './apply-layer.js';
 import { publicationRows } from './publication-rows.js';
+import { publishMerged } from './publish-merged.js';
+import type { PublishOptions } from './publish-options.js';
+import { signature, type StoredLayer } from './stored-layer.js';
 import { touchedInodes } from './touched-inodes.js';
-
-export interface PublishOptions {
-  /** Sealed: nothing writes to it any more. */
-  layer: UpperLayer;
-  sealed: SealedLayer;
-  base: BaseVersion;
-  catalog: Catalog;
-  objects: ObjectStore;
-  blocks: BlockStore;
-  manifestDir: string;
-  /** Of `manifestDir`. */
-  workingCopy: WorkingCopy;
-  embedBelowBytes: number;
-}
 
 export interface PublishedLayer {
   version: Version;
-  /** From the base's manifest to the version's; undefined where it was published before. */
+  /** What shows the same tree as the layer on its base: the version, unless others' work was merged into that. */
+  equal: BaseVersion;
+  conflicts: readonly MergeConflict[];
+  /** From the base's manifest to the equal one; undefined where it was published before. */
   step: ManifestStep | undefined;
   changedFiles: number;
   newBlocks: number;
@@ -43,108 +29,91 @@ export interface PublishedLayer {
 
 /**
  * Makes the next version out of a sealed layer: blocks, then the manifest, then the version's row (law 1), which moves the head by
- * compare-and-swap (law 7). The version's manifest is a local one then. Changes nothing else locally, so that after any failure, or the death of
- * the process, it is simply called again: what is stored already is not stored twice, and a version that was published already is returned.
+ * compare-and-swap (law 7). The manifest the mount is to stand on is a local one then. Changes nothing else locally, so that after any failure, or the
+ * death of the process, it is simply called again: what is stored already is not stored twice, and a version that was published already is returned.
  *
- * Throws `conflict` when the head is not the base any more; `unreachable` when the store or the catalog is.
+ * Throws `conflict` when the head is not the base any more, or cannot be merged with; `unreachable` when the store or the catalog is.
  */
 export async function publishLayer(options: PublishOptions): Promise<PublishedLayer> {
-  const { layer, sealed, base, catalog, objects, blocks, manifestDir } = options;
+  const { sealed, base, catalog, objects, blocks, manifestDir, mayRebase } = options;
   const already = await catalog.published(base.workspace, sealed.publishId);
-  if (already !== undefined) {
+  if (already?.parentSeq === base.seq) {
     await fetchManifest({ root: already.root, dir: manifestDir, blocks, objects });
-    return { version: already, step: undefined, changedFiles: 0, newBlocks: 0, storedBytes: 0 };
+    const nothing = { step: undefined, changedFiles: 0, newBlocks: 0, storedBytes: 0 };
+    return { version: already, equal: baseOf(already), conflicts: [], ...nothing };
   }
 
-  const childPath = await options.workingCopy.take(base.root);
+  const stored = await storeLayer(options);
+  const { step, changedFiles, blocks: newBlocks } = stored;
+  const costs = {
+    step,
+    changedFiles,
+    newBlocks: newBlocks.length,
+    storedBytes: newBlocks.reduce((sum, block) => sum + block.storedBytes, 0),
+  };
+  const ours = { ...base, root: step.to };
+  // Merged before this was called again: what it was merged into is on its way to the mount.
+  if (already !== undefined) return { version: already, equal: ours, conflicts: [], ...costs };
+  const head = mayRebase ? await catalog.version(base.workspace) : undefined;
+  if (head === undefined || head.seq === base.seq) {
+    const version = await publishStored(stored, options);
+    return { version, equal: baseOf(version), conflicts: [], ...costs };
+  }
+  const { version, conflicts } = await publishMerged(stored, head, options);
+  return { version, equal: ours, conflicts, ...costs };
+}
+
+/** Applies the layer to its base's manifest, and stores what comes of it. */
+async function storeLayer(options: PublishOptions): Promise<StoredLayer> {
+  const { layer, base, objects, blocks, manifestDir, workingCopy } = options;
+  const childPath = await workingCopy.take(base.root);
   const parent = openManifest(localManifestPath(manifestDir, base.root));
-  let child: ManifestReader | undefined;
   try {
-    const { changedFiles, writtenPieces, content } = await buildManifest(options, childPath, parent);
-    const { root, ...manifest } = await publishManifest({
+    const { changedFiles, writtenPieces, content } = await applyLayer(options, childPath, parent);
+    const manifest = await publishManifest({
       path: childPath,
       dir: manifestDir,
       parent: { root: base.root, writtenPieces },
       blocks,
       objects,
     });
-    child = openManifest(manifest.path);
-    const newBlocks = [...content.newBlocks, ...manifest.newBlocks];
-    const version = await catalog.publish({
-      workspace: base.workspace,
-      parentSeq: base.seq,
-      root,
-      author: sealed.author,
-      message: sealed.message,
-      publishId: sealed.publishId,
-      createdAtMs: sealed.sealedAtMs,
-      files: child.counters.files,
-      bytes: child.counters.bytes,
-      blocks: newBlocks,
+    return {
+      step: { from: base.root, to: manifest.root, writtenPieces },
+      changedFiles,
+      blocks: [...content.newBlocks, ...manifest.newBlocks],
       contents: content.newContents,
-      ...publicationRows(parent, child, touchedInodes(layer, parent)),
-    });
-    const storedBytes = newBlocks.reduce((sum, block) => sum + block.storedBytes, 0);
-    const step = { from: base.root, to: root, writtenPieces };
-    return { version, step, changedFiles, newBlocks: newBlocks.length, storedBytes };
+      touched: touchedInodes(layer, parent),
+    };
   } finally {
-    child?.close();
     parent.close();
   }
 }
 
-/** Changes the copy of the parent's manifest at `path` into the version's, and stores the content that is new. */
-async function buildManifest(
-  { layer, blocks, catalog, embedBelowBytes }: PublishOptions,
-  path: string,
-  parent: ManifestReader,
-): Promise<{ changedFiles: number; writtenPieces: ReadonlySet<number>; content: ChangedContent }> {
-  const builder = changeManifest(path);
+async function publishStored(
+  stored: StoredLayer,
+  { base, sealed, ...options }: PublishOptions,
+): Promise<Version> {
+  const { manifestDir, catalog } = options;
+  const parent = openManifest(localManifestPath(manifestDir, base.root));
+  const child = openManifest(localManifestPath(manifestDir, stored.step.to));
   try {
-    const content = new ChangedContent({
-      view: new MergedView([layer], parent),
-      parent,
-      blocks,
-      catalog,
-      embedBelowBytes,
-      setContent: (ino, fileContent) => {
-        builder.setContent(ino, fileContent);
-      },
+    return await catalog.publish({
+      workspace: base.workspace,
+      parentSeq: base.seq,
+      root: stored.step.to,
+      ...signature(sealed),
+      files: child.counters.files,
+      bytes: child.counters.bytes,
+      blocks: stored.blocks,
+      contents: stored.contents,
+      ...publicationRows(parent, child, stored.touched),
     });
-    const changedFiles = await applyLayer(builder, layer, parent, content);
-    return { changedFiles, writtenPieces: builder.finish(), content };
-  } catch (error) {
-    builder.abandon();
-    throw error;
+  } finally {
+    child.close();
+    parent.close();
   }
 }
 
-/** Carries a layer's rows over into the manifest. Returns how many inodes other than directories it touched. */
-async function applyLayer(
-  builder: ManifestBuilder,
-  layer: UpperLayer,
-  parent: ManifestReader,
-  content: ChangedContent,
-): Promise<number> {
-  let changedFiles = 0;
-  for (const { parent: directory, name } of layer.dentries()) builder.removeDentry(directory, name);
-  for (const inode of layer.inodes()) {
-    if (inode.nlink === 0) {
-      if (parent.inode(inode.ino) !== undefined) builder.removeInode(inode.ino);
-      continue;
-    }
-    builder.putInode(inode);
-    if (inode.created === 1 && isSymlink(inode.mode)) {
-      builder.setSymlink(inode.ino, layer.symlink(inode.ino) ?? Buffer.alloc(0));
-    }
-    if (inode.ownsXattrs === 1) builder.setXattrs(inode.ino, layer.xattrs(inode.ino));
-    if (isRegular(inode.mode) && inode.contentChanged === 1) await content.add(inode);
-    if (!isDirectory(inode.mode)) changedFiles += 1;
-  }
-  await content.finish();
-  for (const { parent: directory, cookie, name, ino } of layer.dentries()) {
-    if (ino !== 0) builder.putDentry(directory, cookie, name, ino);
-  }
-  builder.setNext(layer.nextIno, layer.nextCookie);
-  return changedFiles;
+function baseOf({ workspace, seq, root }: Version): BaseVersion {
+  return { workspace, seq, root };
 }

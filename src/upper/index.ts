@@ -3,8 +3,8 @@
  * to be published. A layer is `upper.sqlite` (what differs from below), the journal in front of it, and the data written, in log segments and own
  * files.
  *
- * Invariants: a committed change survives the process; a sealed layer never changes; cookies and inode numbers of a layer are above
- * all those of the layers below it when they were sealed. Never talks to the network, never decides permissions.
+ * Invariants: a committed change survives the process; a sealed layer never changes; cookies and inode numbers of what a layer makes are
+ * nobody else's. Never talks to the network, never decides permissions.
  */
 export * from './data-store.js';
 export type { LayerDentry, LayerExtent, LayerInode, LayerState } from './layer-database.js';

@@ -34,6 +34,17 @@ export interface LayerSetState {
   /** Oldest first. */
   sealed: SealedLayer[];
   retained: RetainedStack[];
+  /** The end of the numbers that were reserved for this mount's inodes and cookies. Absent where none were: an earlier release's. */
+  numbersEnd?: number;
+  /** The mount moved from the tree with this root to its base, and the kernel has not been told of all of that yet. */
+  movedFrom?: ManifestRoot;
+}
+
+/** Numbers for what a mount makes: the first inode, the first cookie, and where what was reserved of both ends. */
+export interface LayerNumbers {
+  ino: Ino;
+  cookie: number;
+  end: number;
 }
 
 /**
@@ -72,17 +83,24 @@ export class LayerSet {
   }
 
   /** An empty active layer on a version, in place of whatever was in the folder. */
-  static create(dir: string, base: BaseVersion, next: { ino: Ino; cookie: number }): LayerSet {
+  static create(dir: string, base: BaseVersion, numbers: LayerNumbers): LayerSet {
     fs.mkdirSync(path.join(dir, 'layers'), { recursive: true, mode: 0o700 });
     const previous = LayerSet.read(dir);
     const activeId = (previous?.activeId ?? 0) + 1;
     UpperLayer.create(layerDir(dir, activeId), {
-      nextIno: next.ino,
-      nextCookie: next.cookie,
+      nextIno: numbers.ino,
+      nextCookie: numbers.cookie,
       lastUnique: '',
       lastReply: Buffer.alloc(0),
     });
-    const set = new LayerSet(dir, { format: 1, base, activeId, sealed: [], retained: [] });
+    const set = new LayerSet(dir, {
+      format: 1,
+      base,
+      activeId,
+      sealed: [],
+      retained: [],
+      numbersEnd: numbers.end,
+    });
     set.#write(set.#state);
     set.#sweep();
     return set;
@@ -116,15 +134,15 @@ export class LayerSet {
 
   /**
    * Seals the active layer and puts an empty one above it, in time that does not depend on what the layer holds.
-   * Returns the new active layer, open for writing.
+   * Returns the new active layer, open for writing. `numbers`: those it goes on with, where they are others.
    */
-  seal(active: UpperLayer, sealed: Omit<SealedLayer, 'id'>): UpperLayer {
+  seal(active: UpperLayer, sealed: Omit<SealedLayer, 'id'>, numbers?: LayerNumbers): UpperLayer {
     const id = this.#state.activeId;
     const nextId = id + 1;
     active.fold();
     UpperLayer.create(this.layerDir(nextId), {
-      nextIno: active.nextIno,
-      nextCookie: active.nextCookie,
+      nextIno: numbers?.ino ?? active.nextIno,
+      nextCookie: numbers?.cookie ?? active.nextCookie,
       // A request answered just before the seal may be resent after it.
       ...active.last(),
     });
@@ -132,6 +150,7 @@ export class LayerSet {
       activeId: nextId,
       sealed: [...this.#state.sealed, { ...sealed, id }],
       retained: this.#state.retained.map((stack) => ({ ...stack, layerIds: [id, ...stack.layerIds] })),
+      ...(numbers && { numbersEnd: numbers.end }),
     });
     active.freeze();
     return UpperLayer.open(this.layerDir(nextId), true);
@@ -141,6 +160,19 @@ export class LayerSet {
   adopt(base: BaseVersion, retained: RetainedStack[]): void {
     this.#update({ base, sealed: this.#state.sealed.slice(1), retained });
     this.#sweep();
+  }
+
+  /** The mount goes over to `base`, which shows another tree; nothing is sealed. Until `settle` the kernel may have old knowledge. */
+  move(base: BaseVersion, retained: RetainedStack[]): void {
+    this.#update({ base, retained, movedFrom: this.#state.base.root });
+  }
+
+  /** The kernel knows all of the last `move`. */
+  settle(): void {
+    const { movedFrom, ...state } = this.#state;
+    if (movedFrom === undefined) return;
+    this.#write(state);
+    this.#state = state;
   }
 
   /** Replaces the retained stacks, when open files without a name were closed. */

@@ -43,11 +43,16 @@ export class LayerStack {
 
   /** The stack became `view`; the inodes `unlinked` go on reading from the one before. */
   replaceBelow(view: MergedView, unlinked: Iterable<Ino>): void {
-    const before = this.#view.below();
-    for (const ino of unlinked) {
-      if (!this.#retained.has(ino)) this.#retained.set(ino, before);
-    }
+    for (const { ino, below } of this.retainedWith(unlinked)) this.#retained.set(ino, below);
     this.#view = view;
+  }
+
+  /** What `replaceBelow` would leave as retained. */
+  retainedWith(unlinked: Iterable<Ino>): RetainedInode[] {
+    const before = this.#view.below();
+    const retained = this.retained();
+    for (const ino of unlinked) if (!this.#retained.has(ino)) retained.push({ ino, below: before });
+    return retained;
   }
 
   retained(): RetainedInode[] {
@@ -70,7 +75,8 @@ export class LayerStack {
   inode(ino: Ino): InodeAttributes {
     const inode = this.viewOf(ino).inode(ino);
     if (inode === undefined) throw fsError('ESTALE');
-    return inode;
+    // Another writer's version may have taken the name away that it has in the stack it is read from.
+    return inode.nlink > 0 && this.#retained.has(ino) ? { ...inode, nlink: 0 } : inode;
   }
 
   directory(ino: Ino): InodeAttributes {

@@ -55,6 +55,8 @@ export interface OverlayOptions {
   /** Of the kernel's knowledge nothing is known: this process took over from another. */
   tookOver: boolean;
   retained: readonly RetainedInode[];
+  /** Where the numbers end that new inodes get, see `LayerNumbers`. */
+  numbersEnd: Ino | undefined;
   clock: Clock;
   /** The folder of the upper layer, whose disk `statfs` speaks of. */
   diskPath: string;
@@ -71,8 +73,12 @@ export class OverlayFileSystem implements FileSystem {
   readonly #clock: Clock;
   readonly #diskPath: string;
   readonly #lookups = new LookupCounts();
-  /** Inodes below this were known to the kernel before this process took over: without a name they stay until the mount ends. */
+  /**
+   * The numbers this process may have given out. All others may have been known to the kernel before it took over: without a name those inodes stay
+   * until the mount ends.
+   */
   readonly #lookupsKnownFrom: Ino;
+  readonly #lookupsKnownTo: Ino;
   /** Inodes without a name that the kernel may still use. */
   readonly #unlinked = new Set<Ino>();
   readonly #now = { sec: 0, nsec: 0 };
@@ -87,11 +93,13 @@ export class OverlayFileSystem implements FileSystem {
     this.#copyUp = new CopyUp(this.#stack);
     this.readOnly = options.readOnly;
     this.#lookupsKnownFrom = options.tookOver ? (options.view.layers[0]?.nextIno ?? 0) : 0;
+    this.#lookupsKnownTo = options.tookOver ? (options.numbersEnd ?? Infinity) : Infinity;
     this.#clock = options.clock;
     this.#diskPath = options.diskPath;
     for (const layer of options.view.layers) {
       for (const ino of layer.unlinkedInos()) this.#unlinked.add(ino);
     }
+    for (const { ino } of this.#stack.retained()) this.#unlinked.add(ino);
     if (!options.tookOver) this.#dropUnlinked();
   }
 
@@ -107,15 +115,22 @@ export class OverlayFileSystem implements FileSystem {
   }
 
   /**
-   * The stack became `view`: the same active layer over one that shows the same tree. Inodes without a name go on reading from the old
-   * stack, which the caller keeps open for them (`retained`).
+   * The stack became `view`: the same active layer over one that shows the same tree, but that it has no inodes `removed`. Inodes without a name go on
+   * reading from the old stack, which the caller keeps open for them (`retained`).
    */
-  replaceBelow(view: MergedView): void {
+  replaceBelow(view: MergedView, removed: readonly Ino[] = []): void {
+    for (const ino of removed) if (this.#mayBeKnown(ino)) this.#unlinked.add(ino);
     this.#stack.replaceBelow(view, this.#unlinked);
   }
 
   retained(): RetainedInode[] {
     return this.#stack.retained();
+  }
+
+  /** What `replaceBelow` would leave as retained. */
+  retainedWithout(removed: readonly Ino[]): RetainedInode[] {
+    const known = removed.filter((ino) => this.#mayBeKnown(ino));
+    return this.#stack.retainedWith(new Set([...this.#unlinked, ...known]));
   }
 
   // Transactions.
@@ -153,7 +168,7 @@ export class OverlayFileSystem implements FileSystem {
 
   forget(ino: Ino, count: number): void {
     const left = this.#lookups.subtract(ino, count);
-    if (left > 0 || ino < this.#lookupsKnownFrom || !this.#unlinked.has(ino)) return;
+    if (left > 0 || !this.#unlinked.has(ino) || !this.#countsAll(ino)) return;
     this.#unlinked.delete(ino);
     this.#stack.release(ino);
     this.#dropInode(ino);
@@ -464,6 +479,14 @@ export class OverlayFileSystem implements FileSystem {
     if (directory.nlink === 0) throw fsError('ENOENT');
     if (this.#stack.view.lookup(parent, name) !== undefined) throw fsError('EEXIST');
     return directory;
+  }
+
+  #countsAll(ino: Ino): boolean {
+    return ino >= this.#lookupsKnownFrom && ino < this.#lookupsKnownTo;
+  }
+
+  #mayBeKnown(ino: Ino): boolean {
+    return this.#lookups.get(ino) > 0 || !this.#countsAll(ino);
   }
 
   /** One that the reply tells the kernel of, which is a lookup. */

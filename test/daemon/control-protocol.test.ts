@@ -5,7 +5,7 @@ const REQUESTS: readonly ControlRequest[] = [
   { method: 'stats' },
   { method: 'status', limit: 0 },
   { method: 'status', limit: 1000 },
-  { method: 'snapshot', message: '', author: 'somebody@somewhere' },
+  { method: 'snapshot', rebase: false, message: '', author: 'somebody@somewhere' },
 ];
 
 t.test('a request is what it was when it was sent, less what nobody asked for', async (t) => {

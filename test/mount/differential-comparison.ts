@@ -152,7 +152,7 @@ export class Comparison {
     const sealed = new Promise<void>((resolve) => {
       isSealed = resolve;
     });
-    const snapshot = control.snapshot({ message: '', author: 'test' }, (step) => {
+    const snapshot = control.snapshot({ message: '', author: 'test', rebase: false }, (step) => {
       if (during === `kill at ${step}`) this.#kill(daemon.pid);
       if (step === 'publishing') isSealed();
     });

@@ -259,7 +259,7 @@ t.test('everything committed is there after a SIGKILL, across seals', async (t) 
   const program = fileURLToPath(new URL('layer-process.js', import.meta.url));
   for (const enough of [5, 60, 130]) {
     const dir = join(t.testdir(), 'mount');
-    LayerSet.create(dir, BASE, { ino: 2, cookie: 3 });
+    LayerSet.create(dir, BASE, { ino: 2, cookie: 3, end: 1_000_000 });
     const child = spawn(process.execPath, [program, dir], { stdio: ['ignore', 'pipe', 'inherit'] });
     const ended = once(child, 'close');
     let told = -1;
@@ -292,7 +292,7 @@ t.test('everything committed is there after a SIGKILL, across seals', async (t) 
 t.test('a seal that stopped half way leaves layers that open, with all that was committed', async (t) => {
   const dir = t.testdir();
   const mount = join(dir, 'mount');
-  const layers = LayerSet.create(mount, BASE, { ino: 2, cookie: 3 });
+  const layers = LayerSet.create(mount, BASE, { ino: 2, cookie: 3, end: 1_000_000 });
   const active = UpperLayer.open(layers.layerDir(1), true);
   const inode = newInode(active.allocateIno(), S_IFREG | 0o600);
   writeFile(active, inode, 0, Buffer.from('committed'));
@@ -352,7 +352,7 @@ t.test('a seal that stopped half way leaves layers that open, with all that was 
 
 t.test('a change of the stack that could not be written changes nothing', async (t) => {
   const mount = join(t.testdir(), 'mount');
-  const layers = LayerSet.create(mount, BASE, { ino: 2, cookie: 3 });
+  const layers = LayerSet.create(mount, BASE, { ino: 2, cookie: 3, end: 1_000_000 });
   const active = UpperLayer.open(layers.layerDir(1), true);
   const next = layers.seal(active, SEALED);
   t.teardown(() => {

@@ -629,6 +629,7 @@ class Comparison {
         readOnly: true,
         tookOver: false,
         retained: [],
+        numbersEnd: undefined,
         clock: this.#clock,
         diskPath: this.#dir,
       });

@@ -35,7 +35,11 @@ export class OverlayMount {
   /** An empty layer on a version. */
   static create(options: MountOptions, base: BaseVersion): OverlayMount {
     const manifest = openManifest(manifestPath(options, base));
-    LayerSet.create(options.dir, base, { ino: manifest.nextIno, cookie: manifest.nextCookie });
+    LayerSet.create(options.dir, base, {
+      ino: manifest.nextIno,
+      cookie: manifest.nextCookie,
+      end: Number.MAX_SAFE_INTEGER,
+    });
     manifest.close();
     return new OverlayMount(options);
   }
@@ -48,6 +52,7 @@ export class OverlayMount {
       readOnly: false,
       tookOver: options.tookOver,
       retained: options.tookOver ? this.#openRetained() : [],
+      numbersEnd: undefined,
       clock: options.clock,
       diskPath: options.dir,
     });
@@ -78,7 +83,16 @@ export class OverlayMount {
       const { catalog, objects, blocks, manifestDir, workingCopy } = this.#options.stores;
       const stores = { catalog, objects, blocks, manifestDir, workingCopy };
       const embedBelowBytes = EMBED_BELOW_BYTES;
-      return await publishLayer({ layer, sealed: oldest, base, ...stores, embedBelowBytes, ...changes });
+      const mayRebase = false;
+      return await publishLayer({
+        layer,
+        sealed: oldest,
+        base,
+        mayRebase,
+        ...stores,
+        embedBelowBytes,
+        ...changes,
+      });
     } finally {
       layer.close();
     }

@@ -1,0 +1,44 @@
+import { write } from 'node:fs';
+import { promisify } from 'node:util';
+import { systemCode, type Ino } from '../core/index.js';
+import { NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_INODE, OUT_HEADER_BYTES } from './protocol.js';
+
+const INODE_BYTES = 24;
+const ENTRY_BYTES = 16;
+
+const writeAsync = promisify(write);
+
+/**
+ * Has the kernel forget an inode's attributes and all its pages, of a directory its listing; pages changed through a mapping are written back
+ * first. Waits for the locks of pages and directories, which requests that were not answered yet may hold: so it runs on a thread of the pool,
+ * and never on one that answers requests (law 10).
+ */
+export async function invalidateInode(fd: number, ino: Ino): Promise<void> {
+  const body = Buffer.alloc(INODE_BYTES);
+  body.writeBigUInt64LE(BigInt(ino), 0);
+  // From offset 0, length 0: all of it.
+  await notify(fd, NOTIFY_INVAL_INODE, body);
+}
+
+/** Has the kernel forget what a name stands for, also that it stands for nothing. Waits as `invalidateInode` does. */
+export async function invalidateEntry(fd: number, parent: Ino, name: Buffer): Promise<void> {
+  const body = Buffer.alloc(ENTRY_BYTES + name.length + 1);
+  body.writeBigUInt64LE(BigInt(parent), 0);
+  body.writeUInt32LE(name.length, 8);
+  name.copy(body, ENTRY_BYTES);
+  await notify(fd, NOTIFY_INVAL_ENTRY, body);
+}
+
+async function notify(fd: number, code: number, body: Buffer): Promise<void> {
+  const message = Buffer.alloc(OUT_HEADER_BYTES + body.length);
+  message.writeUInt32LE(message.length, 0);
+  message.writeInt32LE(code, 4);
+  body.copy(message, OUT_HEADER_BYTES);
+  try {
+    await writeAsync(fd, message);
+  } catch (error) {
+    // The kernel does not know the inode or the name, or the mount is gone.
+    const code = systemCode(error);
+    if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'ENODEV') throw error;
+  }
+}

@@ -1,0 +1,36 @@
+import type { Ino } from '../core/index.js';
+import { ManifestComparison } from './manifest-comparison.js';
+import type { ManifestReader } from './manifest-reader.js';
+
+/** What somebody who knows one tree by its numbers has to learn anew to know another. */
+export interface TreeChanges {
+  /** Inodes of both trees of which anything differs: attributes, content, xattrs, or what a directory holds. */
+  inodes: Ino[];
+  /** Inodes the later tree does not have. */
+  removed: Ino[];
+  /** Names that stand for something else, for nothing any more, or for something now. */
+  names: { parent: Ino; name: Buffer }[];
+}
+
+/**
+ * From one tree to another of the same workspace, in which a number stands for one inode. At the cost of a comparison of all rows; holds in memory
+ * what differs. Throws `CairnError('corrupt')`.
+ */
+export function treeChanges(earlier: ManifestReader, later: ManifestReader): TreeChanges {
+  const comparison = new ManifestComparison(earlier, later);
+  try {
+    const names = [...comparison.entriesGone(), ...comparison.entriesAdded()];
+    const differing = new Set(comparison.changedInodes({ allTimes: true }));
+    // What a directory holds, and how many names an inode has.
+    for (const { parent, ino } of names) differing.add(parent).add(ino);
+    const isIn = (reader: ManifestReader) => (ino: Ino) => reader.inode(ino) !== undefined;
+    const known = [...differing].filter(isIn(earlier));
+    return {
+      inodes: known.filter(isIn(later)),
+      removed: known.filter((ino) => !isIn(later)(ino)),
+      names: names.map(({ parent, name }) => ({ parent, name })),
+    };
+  } finally {
+    comparison.close();
+  }
+}

@@ -1,0 +1,15 @@
+import type { WorkingCopy } from '../manifest/index.js';
+import type { ObjectStore } from '../objects/index.js';
+import type { BaseVersion, SealedLayer } from '../upper/index.js';
+import type { ApplyOptions } from './apply-layer.js';
+
+export interface PublishOptions extends ApplyOptions {
+  sealed: SealedLayer;
+  base: BaseVersion;
+  objects: ObjectStore;
+  manifestDir: string;
+  /** Of `manifestDir`. */
+  workingCopy: WorkingCopy;
+  /** Where the head is not the base any more: whether the layer may be merged with it. */
+  mayRebase: boolean;
+}
