@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
 import type { Ino } from '../core/index.js';
+import { syncPath } from './sync-path.js';
 import {
   INODE_FIELDS,
   type LayerExtent,
@@ -29,6 +30,8 @@ const Change = {
   /** The last of a record. */
   state: 11,
   putInode: 12,
+  /** The first of a generation: how many bytes the one before has. */
+  follows: 13,
 } as const;
 
 const FIELDS_WITHOUT_ATIME = INODE_FIELDS.filter((field) => field !== 'atimeSec' && field !== 'atimeNsec');
@@ -39,7 +42,8 @@ const FIELDS_WITHOUT_ATIME = INODE_FIELDS.filter((field) => field !== 'atimeSec'
  * the database at once is what makes an operation cheap.
  *
  * A record: its length and CRC-32 (u32 each), then row changes, the last of which is the layer's state. A generation is one file, `journal-<n>`;
- * the database says which is the first that it does not hold. Reading ends at the first record that is not whole: a crash or power loss cut it off.
+ * the database says which is the first that it does not hold. Reading ends at the first record that is not whole, or that belongs behind one that
+ * is not there: a crash or power loss cut it off. A file that grew and whose last page was not written ends with zeros.
  */
 export class Journal implements RowSink {
   readonly #dir: string;
@@ -49,12 +53,16 @@ export class Journal implements RowSink {
   /** The record in the making. */
   #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
   #length = HEADER_BYTES;
+  /** The bytes of the generation before; undefined when the database holds it. */
+  #bytesBefore: number | undefined;
 
-  /** Goes on behind the first `bytes` of a generation; what is there of later ones, and behind these bytes, goes. */
-  constructor(dir: string, generation: number, bytes: number) {
+  /** Goes on where reading ended; what is there of later generations, and behind these bytes, goes. */
+  constructor(dir: string, end: JournalEnd) {
     this.#dir = dir;
-    this.#generation = generation;
-    this.#bytes = bytes;
+    this.#generation = end.generation;
+    this.#bytes = end.bytes;
+    this.#bytesBefore = end.bytesBefore;
+    this.discard();
   }
 
   get generation(): number {
@@ -66,15 +74,17 @@ export class Journal implements RowSink {
     return this.#bytes;
   }
 
-  get path(): string {
-    return journalPath(this.#dir, this.#generation);
+  /** The files of the generations from `first` to the current one. */
+  pathsFrom(first: number): string[] {
+    const paths: string[] = [];
+    for (let next = first; next <= this.#generation; next += 1) paths.push(journalPath(this.#dir, next));
+    return paths;
   }
 
   /** Ends the record with `state` and writes it. A failure leaves the journal as it was. */
   append(state: LayerState): void {
     this.#putState(state);
     const length = this.#length;
-    this.#length = HEADER_BYTES;
     this.#buffer.writeUInt32LE(length - HEADER_BYTES, 0);
     this.#buffer.writeUInt32LE(crc32(this.#buffer.subarray(HEADER_BYTES, length)), 4);
     if (this.#fd === -1) this.#open();
@@ -88,18 +98,24 @@ export class Journal implements RowSink {
       throw error;
     }
     this.#bytes += length;
+    this.discard();
   }
 
   /** Drops the record in the making. */
   discard(): void {
     this.#length = HEADER_BYTES;
+    if (this.#bytes > 0 || this.#bytesBefore === undefined) return;
+    this.#begin(Change.follows, 8);
+    this.#number(this.#bytesBefore);
   }
 
   /** Begins the next generation: the database holds this one. Its file stays until `deleteBefore`. */
   nextGeneration(): void {
     this.close();
     this.#generation += 1;
+    this.#bytesBefore = this.#bytes;
     this.#bytes = 0;
+    this.discard();
   }
 
   /** Deletes the files of all earlier generations. Only when the database holds them beyond power loss. */
@@ -188,11 +204,19 @@ export class Journal implements RowSink {
 
   /** Only power loss leaves anything behind what was read: records cut short, and files whose predecessor is gone. They must not be read again. */
   #open(): void {
-    this.#fd = fs.openSync(this.path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
-    fs.ftruncateSync(this.#fd, this.#bytes);
-    for (const generation of generationsIn(this.#dir)) {
-      if (generation > this.#generation) fs.rmSync(journalPath(this.#dir, generation), { force: true });
+    this.#fd = fs.openSync(
+      journalPath(this.#dir, this.#generation),
+      fs.constants.O_RDWR | fs.constants.O_CREAT,
+      0o600,
+    );
+    if (fs.fstatSync(this.#fd).size > this.#bytes) {
+      fs.ftruncateSync(this.#fd, this.#bytes);
+      // Else the next power loss might bring them back, behind what is written now.
+      fs.fsyncSync(this.#fd);
     }
+    const later = [...generationsIn(this.#dir)].filter((generation) => generation > this.#generation);
+    for (const generation of later) fs.rmSync(journalPath(this.#dir, generation), { force: true });
+    if (later.length > 0) syncPath(this.#dir);
   }
 
   /** Room for a change of so many bytes, and its kind. */
@@ -217,24 +241,32 @@ export class Journal implements RowSink {
   }
 }
 
-/** Where the journals end, and the layer's state there; undefined when there was no record. */
-export interface Replayed {
+/** Where the journals end. */
+interface JournalEnd {
   generation: number;
   bytes: number;
+  /** Of the generation before; undefined when the database holds that. */
+  bytesBefore: number | undefined;
+}
+
+/** Where the journals end, and the layer's state there; undefined when there was no record. */
+export interface Replayed extends JournalEnd {
   state: LayerState | undefined;
 }
 
 /** Applies to `sink` what journals from `generation` on hold. */
 export function replayJournals(dir: string, generation: number, sink: RowSink): Replayed {
   const present = generationsIn(dir);
-  const replayed: Replayed = { generation, bytes: 0, state: undefined };
+  const replayed: Replayed = { generation, bytes: 0, bytesBefore: undefined, state: undefined };
   for (let next = generation; present.has(next); next += 1) {
     const replay = new Replay(fs.readFileSync(journalPath(dir, next)));
+    // Whatever follows builds on what was lost.
+    if (next > generation && !replay.follows(replayed.bytes)) break;
     for (let state = replay.record(sink); state !== undefined; state = replay.record(sink))
       replayed.state = state;
+    replayed.bytesBefore = next > generation ? replayed.bytes : undefined;
     replayed.generation = next;
     replayed.bytes = replay.recordBytes;
-    // Whatever follows builds on what was lost.
     if (!replay.isWhole) break;
   }
   return replayed;
@@ -264,14 +296,16 @@ class Replay {
     return this.#at === this.#file.length;
   }
 
+  /** Whether the first record belongs behind a generation of so many bytes. Those of earlier releases do not say. */
+  follows(bytesBefore: number): boolean {
+    if (!this.#isWholeRecord() || this.#file[HEADER_BYTES] !== Change.follows) return true;
+    return this.#file.readDoubleLE(HEADER_BYTES + 1) === bytesBefore;
+  }
+
   /** Applies the next record; undefined when there is no whole one any more. */
   record(sink: RowSink): LayerState | undefined {
-    const start = this.#at + HEADER_BYTES;
-    if (start > this.#file.length) return undefined;
-    const end = start + this.#file.readUInt32LE(this.#at);
-    if (end > this.#file.length) return undefined;
-    if (crc32(this.#file.subarray(start, end)) !== this.#file.readUInt32LE(this.#at + 4)) return undefined;
-    this.#at = start;
+    if (!this.#isWholeRecord()) return undefined;
+    this.#at += HEADER_BYTES;
     for (;;) {
       const kind = this.#file[this.#at] ?? 0;
       this.#at += 1;
@@ -280,8 +314,20 @@ class Replay {
     }
   }
 
+  #isWholeRecord(): boolean {
+    const start = this.#at + HEADER_BYTES;
+    if (start > this.#file.length) return false;
+    const end = start + this.#file.readUInt32LE(this.#at);
+    // The CRC of nothing is 0: zeros would be a record without changes.
+    if (end === start || end > this.#file.length) return false;
+    return crc32(this.#file.subarray(start, end)) === this.#file.readUInt32LE(this.#at + 4);
+  }
+
   #apply(kind: number, sink: RowSink): void {
     switch (kind) {
+      case Change.follows:
+        this.#number();
+        break;
       case Change.putInode:
         sink.putInode(this.#fields(INODE_FIELDS) as LayerInode);
         break;

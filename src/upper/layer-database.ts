@@ -1,8 +1,8 @@
-import fs from 'node:fs';
 import path from 'node:path';
 import Database from 'better-sqlite3';
 import { CairnError, type Ino, type InodeAttributes } from '../core/index.js';
 import type { DentryRow, XattrRow } from '../manifest/index.js';
+import { syncPath } from './sync-path.js';
 
 const SCHEMA_VERSION = 3;
 /** Without access times: `open` adds them. */
@@ -350,15 +350,6 @@ export class LayerDatabase implements RowSink {
 
   deleteExtents(ino: Ino): void {
     this.#statements.deleteExtents.run(ino);
-  }
-}
-
-function syncPath(file: string): void {
-  const fd = fs.openSync(file, 'r');
-  try {
-    fs.fsyncSync(fd);
-  } finally {
-    fs.closeSync(fd);
   }
 }
 

@@ -66,14 +66,11 @@ export class LayerRows {
     this.#writable = writable;
     this.#database = database;
     const { generation, ...state } = database.state();
-    this.#journal = new Journal(dir, generation, 0);
+    this.#journal = new Journal(dir, { generation, bytes: 0, bytesBefore: undefined });
     this.#unfolded = generation;
     this.#state = state;
     this.#committed = { ...state };
-    if (writable) {
-      const { bytes, generation: last } = this.#replay();
-      this.#journal = new Journal(dir, last, bytes);
-    }
+    if (writable) this.#journal = new Journal(dir, this.#replay());
     this.#hasXattrs = database.hasXattrs();
   }
 
@@ -112,9 +109,9 @@ export class LayerRows {
     return this.#state.nextCookie++;
   }
 
-  /** The newest journal file and the database's log: what a sync must cover. */
+  /** The journals that the database does not hold, and its log: what a sync must cover. */
   get filesToSync(): string[] {
-    return [this.#journal.path, this.#database.logPath];
+    return [...this.#journal.pathsFrom(this.#unfolded), this.#database.logPath];
   }
 
   // Operations.

@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { CairnError, systemCode, type Ino, type ManifestRoot } from '../core/index.js';
+import { syncPath } from './sync-path.js';
 import { UpperLayer } from './upper-layer.js';
 
 /** The version a mount stands on. */
@@ -198,7 +199,7 @@ export class LayerSet {
       fs.closeSync(fd);
     }
     fs.renameSync(temporary, file);
-    syncDirectory(this.dir);
+    syncPath(this.dir);
   }
 
   #sweep(): void {
@@ -218,13 +219,4 @@ export class LayerSet {
 /** The folder of a layer of the mount in `dir`. */
 export function layerDir(dir: string, id: number): string {
   return path.join(dir, 'layers', String(id));
-}
-
-function syncDirectory(dir: string): void {
-  const fd = fs.openSync(dir, 'r');
-  try {
-    fs.fsyncSync(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
 }
