@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
-import { FsError, fsError, type Ino } from '../core/index.js';
+import { FsError, fsError, systemCode, type Ino } from '../core/index.js';
 import { beginWriteback, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate } from '../posix/index.js';
 
 /** `segment` of an extent whose bytes are in the inode's own sparse file, at the same offset as in the file itself. */
@@ -21,12 +21,53 @@ const RESERVED_BYTES = 8 * 1024 * 1024;
 /** How much is written between two looks at the free space. */
 const SPACE_CHECK_BYTES = 1024 * 1024;
 
+/** What `stat` counts in. */
+const STAT_BLOCK_BYTES = 512;
+
+/** So much freed space, in so many steps, may wait to be given back. */
+const FREED_BYTES_MAX = 64 * 1024 * 1024;
+const FREED_STEPS_MAX = 1024;
+
+/** What the layer's rows refer to, when the data is opened. */
+export interface ReferredData {
+  /** By segment, as the extents of the layer add up. */
+  liveBytes: Iterable<[segment: number, bytes: number]>;
+  hasOwnFile: (ino: Ino) => boolean;
+}
+
+/** Space that nothing refers to any more. */
+class FreedSpace {
+  segments = new Set<number>();
+  truncated = new Map<Ino, number>();
+  punched: { ino: Ino; offset: number; length: number }[] = [];
+  removed = new Set<Ino>();
+  /** Estimated from above. */
+  bytes = 0;
+
+  get steps(): number {
+    return this.segments.size + this.truncated.size + this.punched.length + this.removed.size;
+  }
+
+  /** [offset, end) of an own file is referred to again. */
+  keep(ino: Ino, offset: number, end: number): void {
+    const size = this.truncated.get(ino);
+    if (size !== undefined && size < end) this.truncated.set(ino, end);
+    if (this.punched.length === 0) return;
+    this.punched = this.punched.filter(
+      (punch) => punch.ino !== ino || punch.offset >= end || punch.offset + punch.length <= offset,
+    );
+  }
+}
+
 /**
  * The data of one layer: append-only log segments `log-<n>`, where new small files stand together (a file of its own for each
  * would cost as much as the local disk's own create), and sparse files `data/<ino>` for what is large or rewritten in place.
  *
- * A crash leaves at worst bytes that no extent refers to. Space is therefore given back only after the transaction that dropped the
- * last reference has committed: the layer collects those steps and calls `settle`, or `forgetPending` on rollback.
+ * A crash leaves at worst bytes that no extent refers to, and power loss extents whose bytes are not there: those are zeros. Therefore:
+ *
+ * - Space is given back by `reclaim`, when what dropped the last reference is on the disk: after power loss the rows may be those of before.
+ *   Until then it waits: the layer calls `settle` with each commit, `forgetPending` on rollback, and `reclaim` soon when it `shouldReclaim`.
+ * - A segment is only ever appended to by the process that began it: extents that survived may refer to bytes behind its end.
  */
 export class DataStore {
   readonly #dir: string;
@@ -35,19 +76,23 @@ export class DataStore {
   /** Live bytes by segment: what extents refer to. */
   readonly #liveBytes = new Map<number, number>();
   #segment: number;
-  #segmentEnd: number;
+  #segmentEnd = 0;
   /** Appended since the last commit: dead bytes if it is rolled back. */
   #pendingAppend: { segment: number; bytes: number }[] = [];
   #pendingRelease: { segment: number; bytes: number }[] = [];
   #pendingTruncate: { ino: Ino; size: number }[] = [];
   #pendingPunch: { ino: Ino; offset: number; length: number }[] = [];
   #pendingRemove: Ino[] = [];
+  /** By commits that may not be on the disk yet. */
+  #freed = new FreedSpace();
   #writtenSinceCheck = SPACE_CHECK_BYTES;
+  /** Puts all that is committed on the disk, then calls `reclaim`. */
+  readonly #makeDurable: () => void;
 
-  /** `liveBytes`: by segment, as the extents of the layer add up. */
-  constructor(dir: string, writable: boolean, liveBytes: Iterable<[number, number]>) {
+  constructor(dir: string, writable: boolean, referred: ReferredData, makeDurable: () => void) {
     this.#dir = dir;
     this.#writable = writable;
+    this.#makeDurable = makeDurable;
     this.#fds = new LRUCache({
       max: OPEN_FILES_MAX,
       dispose: (fd) => {
@@ -61,10 +106,15 @@ export class DataStore {
       .filter((digits) => digits !== undefined)
       .map(Number);
     for (const segment of segments) this.#liveBytes.set(segment, 0);
-    for (const [segment, bytes] of liveBytes) if (segment >= 0) this.#liveBytes.set(segment, bytes);
-    this.#segment = Math.max(0, ...segments);
-    this.#segmentEnd = segments.length === 0 ? 0 : fs.statSync(this.#segmentPath(this.#segment)).size;
-    if (writable) for (const segment of segments) this.#deleteIfDead(segment);
+    for (const [segment, bytes] of referred.liveBytes) this.#liveBytes.set(segment, bytes);
+    this.#segment = Math.max(-1, ...this.#liveBytes.keys()) + 1;
+    if (!writable) return;
+    for (const segment of segments) this.#freeIfDead(segment);
+    for (const ino of fs.readdirSync(path.join(dir, 'data')).map(Number)) {
+      if (referred.hasOwnFile(ino)) continue;
+      this.#freed.removed.add(ino);
+      this.#freed.bytes += fs.statSync(this.ownFilePath(ino)).blocks * STAT_BLOCK_BYTES;
+    }
   }
 
   /** Appends to the log. Throws ENOSPC when the disk has only the reserve left; what else the disk says are Node's own errors. */
@@ -73,7 +123,7 @@ export class DataStore {
       const full = this.#segment;
       this.#segment += 1;
       this.#segmentEnd = 0;
-      this.#deleteIfDead(full);
+      this.#freeIfDead(full);
     }
     const segment = this.#segment;
     const position = this.#segmentEnd;
@@ -91,9 +141,10 @@ export class DataStore {
     const stretchEnd = end - (end % WRITEBACK_STRETCH_BYTES);
     if (offset < stretchEnd)
       beginWriteback(fd, stretchEnd - WRITEBACK_STRETCH_BYTES, WRITEBACK_STRETCH_BYTES);
+    this.#freed.keep(ino, offset, end);
     // What was cut off before, in the same transaction, has data again.
     for (const pending of this.#pendingTruncate) {
-      if (pending.ino === ino) pending.size = Math.max(pending.size, offset + data.length);
+      if (pending.ino === ino) pending.size = Math.max(pending.size, end);
     }
     if (this.#pendingPunch.length > 0) {
       this.#pendingPunch = this.#pendingPunch.filter(
@@ -104,15 +155,15 @@ export class DataStore {
 
   /** Begins an own file: whatever an aborted earlier attempt left is dropped. */
   createOwnFile(ino: Ino): void {
+    this.#freed.removed.delete(ino);
     fs.ftruncateSync(this.#fd(this.ownFilePath(ino)), 0);
   }
 
-  /** Fills `target` from an extent's segment. Bytes beyond the end of the file are zeros: a hole at the end. */
+  /** Fills `target` from an extent's segment. Bytes beyond the end of the file are zeros: a hole at the end, or what power loss took. */
   read(ino: Ino, segment: number, position: number, target: Buffer): void {
-    const file = segment === OWN_FILE ? this.ownFilePath(ino) : this.#segmentPath(segment);
-    const fd = this.#fd(file);
+    const fd = this.#fdIfThere(this.pathOf(ino, segment));
     let done = 0;
-    while (done < target.length) {
+    while (fd !== undefined && done < target.length) {
       const count = fs.readSync(fd, target, done, target.length - done, position + done);
       if (count === 0) break;
       done += count;
@@ -120,9 +171,9 @@ export class DataStore {
     target.fill(0, done);
   }
 
-  /** Once committed: `bytes` of a segment are not referred to any more. */
+  /** Once committed: `bytes` of a segment or an own file are not referred to any more. */
   release(segment: number, bytes: number): void {
-    if (segment >= 0) this.#pendingRelease.push({ segment, bytes });
+    if (segment !== ZEROS) this.#pendingRelease.push({ segment, bytes });
   }
 
   /** Once committed: the own file needs no more than `size` bytes. */
@@ -140,14 +191,43 @@ export class DataStore {
     this.#pendingRemove.push(ino);
   }
 
+  /** What was freed since the last commit is committed, and waits for `reclaim`. */
   settle(): void {
     if (this.#pendingAppend.length > 0) this.#pendingAppend = [];
-    if (this.#pendingRelease.length > 0) this.#settleSegments();
+    if (this.#pendingRelease.length > 0) this.#settleReleased();
     for (const { ino, size } of this.#pendingTruncate) {
+      this.#freed.truncated.set(ino, Math.min(size, this.#freed.truncated.get(ino) ?? size));
+    }
+    this.#freed.punched.push(...this.#pendingPunch);
+    for (const ino of this.#pendingRemove) {
+      this.#freed.removed.add(ino);
+      this.#freed.truncated.delete(ino);
+    }
+    if (this.#pendingTruncate.length > 0) this.#pendingTruncate = [];
+    if (this.#pendingPunch.length > 0) this.#pendingPunch = [];
+    if (this.#pendingRemove.length > 0) this.#pendingRemove = [];
+  }
+
+  get shouldReclaim(): boolean {
+    return this.#freed.bytes >= FREED_BYTES_MAX || this.#freed.steps >= FREED_STEPS_MAX;
+  }
+
+  get hasFreed(): boolean {
+    return this.#freed.steps > 0;
+  }
+
+  /** Gives back what was freed. All commits are on the disk. */
+  reclaim(): void {
+    const { segments, truncated, punched, removed } = this.#freed;
+    this.#freed = new FreedSpace();
+    for (const segment of segments) this.#removeFile(this.#segmentPath(segment));
+    for (const ino of removed) this.#removeFile(this.ownFilePath(ino));
+    for (const [ino, size] of truncated) {
       const fd = this.#fd(this.ownFilePath(ino));
       if (fs.fstatSync(fd).size > size) fs.ftruncateSync(fd, size);
     }
-    for (const { ino, offset, length } of this.#pendingPunch) {
+    for (const { ino, offset, length } of punched) {
+      if (removed.has(ino)) continue;
       try {
         const fd = this.#fd(this.ownFilePath(ino));
         fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
@@ -156,19 +236,12 @@ export class DataStore {
         if (!(error instanceof FsError)) throw error;
       }
     }
-    for (const ino of this.#pendingRemove) {
-      this.#fds.delete(this.ownFilePath(ino));
-      fs.rmSync(this.ownFilePath(ino), { force: true });
-    }
-    if (this.#pendingTruncate.length > 0) this.#pendingTruncate = [];
-    if (this.#pendingPunch.length > 0) this.#pendingPunch = [];
-    if (this.#pendingRemove.length > 0) this.#pendingRemove = [];
   }
 
   forgetPending(): void {
     this.#pendingRelease = this.#pendingAppend;
     this.#pendingAppend = [];
-    this.#settleSegments();
+    this.#settleReleased();
     this.#pendingTruncate = [];
     this.#pendingPunch = [];
     this.#pendingRemove = [];
@@ -189,7 +262,7 @@ export class DataStore {
     for (const folder of [this.#dir, path.join(this.#dir, 'data')]) {
       for (const entry of fs.readdirSync(folder, { withFileTypes: true })) {
         const stats = fs.statSync(path.join(folder, entry.name), { throwIfNoEntry: false });
-        if (stats?.isFile() === true) bytes += stats.blocks * 512;
+        if (stats?.isFile() === true) bytes += stats.blocks * STAT_BLOCK_BYTES;
       }
     }
     return bytes;
@@ -199,24 +272,40 @@ export class DataStore {
     this.#fds.clear();
   }
 
-  #settleSegments(): void {
+  #settleReleased(): void {
     for (const { segment, bytes } of this.#pendingRelease) {
+      this.#freed.bytes += bytes;
+      if (segment < 0) continue;
       this.#liveBytes.set(segment, (this.#liveBytes.get(segment) ?? 0) - bytes);
-      this.#deleteIfDead(segment);
+      this.#freeIfDead(segment);
     }
     this.#pendingRelease = [];
   }
 
   /** The segment that is being written stays: its number must not be used twice. */
-  #deleteIfDead(segment: number): void {
+  #freeIfDead(segment: number): void {
     if (segment === this.#segment || (this.#liveBytes.get(segment) ?? 0) > 0) return;
-    this.#fds.delete(this.#segmentPath(segment));
-    fs.rmSync(this.#segmentPath(segment), { force: true });
+    this.#freed.segments.add(segment);
     this.#liveBytes.delete(segment);
+  }
+
+  #removeFile(file: string): void {
+    this.#fds.delete(file);
+    fs.rmSync(file, { force: true });
   }
 
   #segmentPath(segment: number): string {
     return path.join(this.#dir, `log-${String(segment)}`);
+  }
+
+  /** Undefined for a file of a sealed layer that power loss took. */
+  #fdIfThere(file: string): number | undefined {
+    try {
+      return this.#fd(file);
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
   }
 
   #fd(file: string): number {
@@ -229,9 +318,16 @@ export class DataStore {
   }
 
   #checkSpace(): void {
-    const disk = fs.statfsSync(this.#dir);
-    if (disk.bavail * disk.bsize < RESERVED_BYTES) throw fsError('ENOSPC');
+    if (!this.#hasSpace()) {
+      if (this.hasFreed) this.#makeDurable();
+      if (!this.#hasSpace()) throw fsError('ENOSPC');
+    }
     this.#writtenSinceCheck = 0;
+  }
+
+  #hasSpace(): boolean {
+    const disk = fs.statfsSync(this.#dir);
+    return disk.bavail * disk.bsize >= RESERVED_BYTES;
   }
 
   #writeAll(fd: number, data: Buffer, position: number): void {

@@ -1,3 +1,4 @@
+import fs from 'node:fs';
 import type { Ino } from '../core/index.js';
 import type { DentryRow, XattrRow } from '../manifest/index.js';
 import { hasJournal, Journal, replayJournals, type Replayed } from './journal.js';
@@ -9,6 +10,7 @@ import {
   type LayerState,
 } from './layer-database.js';
 import { RowCache } from './row-cache.js';
+import { syncPath } from './sync-path.js';
 
 /** Rows that are only in memory and the journal, at most: what a seal has to write to the database before it can go on. */
 const DIRTY_ROWS_MAX = 2048;
@@ -60,6 +62,7 @@ export class LayerRows {
   /** How to take back what the operation did so far, the last first. */
   #undo: Undo[] = [];
   #foldsSinceCheckpoint = 0;
+  #isDurable = false;
 
   private constructor(dir: string, database: LayerDatabase, writable: boolean) {
     this.#dir = dir;
@@ -114,6 +117,18 @@ export class LayerRows {
     return [...this.#journal.pathsFrom(this.#unfolded), this.#database.logPath];
   }
 
+  /** True when the database has all that is committed, and is on the disk. */
+  get isDurable(): boolean {
+    return this.#isDurable;
+  }
+
+  /** Puts all that is committed on the disk. */
+  sync(): void {
+    if (this.#isDurable) return;
+    for (const file of this.filesToSync) if (fs.existsSync(file)) syncPath(file);
+    syncPath(this.#dir);
+  }
+
   // Operations.
 
   /** Ends an operation. Throws what the disk says; then the operation is to be rolled back. */
@@ -121,6 +136,7 @@ export class LayerRows {
     this.#state.lastUnique = unique;
     this.#state.lastReply = Buffer.from(reply);
     this.#journal.append(this.#state);
+    this.#isDurable = false;
     this.#committed = { ...this.#state };
     this.#undo.length = 0;
     const dirty = this.#inodes.dirtyCount + this.#dentries.dirtyCount + this.#extents.dirtyCount;
@@ -493,6 +509,7 @@ export class LayerRows {
   #checkpoint(): void {
     if (!this.#database.checkpoint()) return;
     this.#foldsSinceCheckpoint = 0;
+    this.#isDurable = true;
     this.#journal.deleteEarlier();
   }
 

@@ -20,7 +20,13 @@ export class UpperLayer {
   private constructor(dir: string, rows: LayerRows, writable: boolean) {
     this.dir = dir;
     this.#rows = rows;
-    this.#data = new DataStore(dir, writable, rows.liveBytes());
+    const referred = {
+      liveBytes: rows.liveBytes(),
+      hasOwnFile: (ino: Ino) => rows.inode(ino)?.ownFile === 1,
+    };
+    this.#data = new DataStore(dir, writable, referred, () => {
+      this.#tryReclaim();
+    });
   }
 
   /** Makes an empty layer; inode numbers and cookies below the given ones are taken. */
@@ -65,6 +71,7 @@ export class UpperLayer {
   commit(unique: string, reply: Buffer): void {
     this.#rows.commit(unique, reply);
     this.#data.settle();
+    if (this.#data.shouldReclaim || (this.#rows.isDurable && this.#data.hasFreed)) this.#tryReclaim();
   }
 
   rollback(): void {
@@ -193,7 +200,8 @@ export class UpperLayer {
 
   /**
    * Takes data into the layer. Changes `inode.ownFile` (never its size); the caller puts the inode. Small files written once go
-   * to the log, everything else to a file of its own: the log would keep what a rewrite replaced.
+   * to the log, everything else to a file of its own: the log would keep what a rewrite replaced. What is in the log stays there: it may have
+   * been synced, and a copy would not be.
    */
   writeData(inode: LayerInode, offset: number, data: Buffer): void {
     const end = offset + data.length;
@@ -205,7 +213,8 @@ export class UpperLayer {
         this.#rows.putExtent(inode.ino, { offset, length: data.length, segment, position });
         return;
       }
-      this.#promote(inode);
+      this.#data.createOwnFile(inode.ino);
+      inode.ownFile = 1;
     }
     this.#data.writeOwnFile(inode.ino, offset, data);
     this.#coverOwnFile(inode, offset, end);
@@ -242,22 +251,19 @@ export class UpperLayer {
   }
 
   close(): void {
+    if (this.#data.hasFreed) this.#tryReclaim();
     this.#data.close();
     this.#rows.close();
   }
 
-  /** Moves an inode's data from the log to a file of its own. */
-  #promote(inode: LayerInode): void {
-    this.#data.createOwnFile(inode.ino);
-    for (const extent of this.extents(inode.ino, 0, Number.MAX_SAFE_INTEGER)) {
-      if (extent.segment === ZEROS) continue;
-      const bytes = Buffer.allocUnsafe(extent.length);
-      this.#data.read(inode.ino, extent.segment, extent.position, bytes);
-      this.#data.writeOwnFile(inode.ino, extent.offset, bytes);
-      this.#data.release(extent.segment, extent.length);
-      this.#rows.putExtent(inode.ino, { ...extent, segment: OWN_FILE, position: extent.offset });
+  /** Gives back what committed operations have freed. */
+  #tryReclaim(): void {
+    try {
+      this.#rows.sync();
+      this.#data.reclaim();
+    } catch {
+      // The operation is committed all the same; what was freed waits for the next attempt, or is found when the layer is opened.
     }
-    inode.ownFile = 1;
   }
 
   /** Records that the own file holds [offset, end), as one extent with those it touches. */

@@ -2,7 +2,7 @@ import { appendFileSync, cpSync, existsSync, readdirSync, rmSync, statSync, trun
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { S_IFREG } from '../../src/core/index.js';
-import { UpperLayer } from '../../src/upper/index.js';
+import { UpperLayer, type LayerInode } from '../../src/upper/index.js';
 import { patternedBytes } from '../fixtures/patterned-bytes.js';
 import { scratchFolder } from '../fixtures/scratch-folder.js';
 import { newInode } from './new-inode.js';
@@ -12,6 +12,8 @@ import { newInode } from './new-inode.js';
  * without what was not synced. What no order of the disk's writes must break; test/power/ does it with a real disk.
  */
 
+const KIB = 1024;
+const MIB = 1024 * KIB;
 const NOTHING = Buffer.alloc(0);
 
 function openEmpty(t: Test): UpperLayer {
@@ -25,6 +27,18 @@ function write(layer: UpperLayer, ino: number, offset: number, data: Buffer): vo
   layer.writeData(inode, offset, data);
   inode.size = Math.max(inode.size, offset + data.length);
   layer.putInode(inode);
+  layer.commit('', NOTHING);
+}
+
+function change(layer: UpperLayer, ino: number, how: (inode: LayerInode) => void): void {
+  const inode = { ...layer.inode(ino)! };
+  how(inode);
+  layer.putInode(inode);
+  layer.commit('', NOTHING);
+}
+
+function remove(layer: UpperLayer, ino: number): void {
+  layer.deleteInode(layer.inode(ino)!);
   layer.commit('', NOTHING);
 }
 
@@ -58,6 +72,118 @@ function afterLoss(t: Test, layer: UpperLayer, damage: (dir: string) => void): U
   });
   return lost;
 }
+
+t.test('what a journal that was not synced gives back is still there', async (t) => {
+  const changes: Record<string, (layer: UpperLayer, ino: number, inode: LayerInode) => void> = {
+    removed: (layer, ino) => {
+      remove(layer, ino);
+    },
+    'cut short': (layer, ino) => {
+      change(layer, ino, (inode) => {
+        layer.truncateData(inode, 10);
+        inode.size = 10;
+      });
+    },
+    punched: (layer, ino) => {
+      change(layer, ino, (inode) => {
+        layer.zeroData(inode, 0, 200 * KIB);
+      });
+    },
+  };
+  for (const [name, how] of Object.entries(changes)) {
+    await t.test(`of a file that was ${name}`, async (t) => {
+      const layer = openEmpty(t);
+      const data = patternedBytes(name, 400 * KIB);
+      write(layer, 10, 0, data);
+      const synced = statSync(journalOf(layer.dir)).size;
+      how(layer, 10, layer.inode(10)!);
+      const lost = afterLoss(t, layer, (dir) => {
+        truncateSync(journalOf(dir), synced);
+      });
+      t.ok(bytesOf(lost, 10).equals(data));
+    });
+  }
+  await t.test('of a log segment', async (t) => {
+    const layer = openEmpty(t);
+    const data = patternedBytes('segment', 128 * KIB);
+    write(layer, 10, 0, data);
+    const synced = statSync(journalOf(layer.dir)).size;
+    remove(layer, 10);
+    // The segment is full, and nothing in it lives. These come and go in the next one.
+    for (let ino = 11; ino < 11 + 64 * 8; ino += 1) write(layer, ino, 0, data);
+    const lost = afterLoss(t, layer, (dir) => {
+      truncateSync(journalOf(dir), synced);
+    });
+    t.ok(bytesOf(lost, 10).equals(data));
+  });
+});
+
+t.test(
+  'space is given back when much of it waits, when the layer is closed, and when it is opened',
+  async (t) => {
+    const layer = openEmpty(t);
+    const ownFiles = (): string[] => readdirSync(join(layer.dir, 'data')).sort();
+    for (const ino of [10, 11]) write(layer, ino, 0, patternedBytes(ino, 40 * MIB));
+    remove(layer, 10);
+    t.same(ownFiles(), ['10', '11'], 'a little waits');
+    const killed = join(scratchFolder(t), 'killed');
+    remove(layer, 11);
+    t.same(ownFiles(), [], 'much does not');
+    write(layer, 12, 0, patternedBytes(12, MIB));
+    remove(layer, 12);
+    cpSync(layer.dir, killed, { recursive: true });
+    layer.close();
+    t.same(ownFiles(), []);
+    UpperLayer.open(killed, true).close();
+    t.same(readdirSync(join(killed, 'data')), [], 'what a process that was killed had waiting');
+  },
+);
+
+t.test('what was written and lost is zeros, and never what is written next', async (t) => {
+  const layer = openEmpty(t);
+  write(layer, 10, 0, patternedBytes('lost', 20 * KIB));
+  for (const left of [0, 4 * KIB]) {
+    const lost = afterLoss(t, layer, (dir) => {
+      truncateSync(join(dir, 'log-0'), left);
+    });
+    write(lost, 11, 0, patternedBytes('next', 20 * KIB));
+    t.ok(
+      bytesOf(lost, 10)
+        .subarray(left)
+        .equals(Buffer.alloc(20 * KIB - left)),
+      `after ${String(left)} bytes`,
+    );
+  }
+  const without = afterLoss(t, layer, (dir) => {
+    rmSync(join(dir, 'log-0'));
+  });
+  write(without, 11, 0, patternedBytes('next', 20 * KIB));
+  t.ok(bytesOf(without, 10).equals(Buffer.alloc(20 * KIB)), 'without the segment');
+});
+
+t.test('a sealed layer whose segment was lost reads as zeros', async (t) => {
+  const layer = openEmpty(t);
+  write(layer, 10, 0, patternedBytes('lost', 20 * KIB));
+  layer.close();
+  rmSync(join(layer.dir, 'log-0'));
+  const sealed = UpperLayer.open(layer.dir, false);
+  t.ok(bytesOf(sealed, 10).equals(Buffer.alloc(20 * KIB)));
+  sealed.close();
+});
+
+t.test('what was synced stays where it is when a part of it is written again', async (t) => {
+  const layer = openEmpty(t);
+  const data = patternedBytes('synced', 20 * KIB);
+  write(layer, 10, 0, data);
+  write(layer, 10, 8 * KIB, patternedBytes('again', 4 * KIB));
+  t.ok(existsSync(join(layer.dir, 'data', '10')), 'in a file of its own');
+  const lost = afterLoss(t, layer, (dir) => {
+    truncateSync(join(dir, 'data', '10'), 0);
+  });
+  const bytes = bytesOf(lost, 10);
+  t.ok(bytes.subarray(0, 8 * KIB).equals(data.subarray(0, 8 * KIB)));
+  t.ok(bytes.subarray(12 * KIB).equals(data.subarray(12 * KIB)));
+});
 
 t.test('a journal that grew without its last page being written ends where it was', async (t) => {
   const layer = openEmpty(t);
