@@ -43,8 +43,13 @@ export class MountFolder {
     fs.mkdirSync(this.dir, { recursive: true, mode: 0o700 });
     fs.mkdirSync(path.dirname(this.logPath), { recursive: true, mode: 0o700 });
     const temporary = path.join(this.dir, 'request.json.new');
-    fs.writeFileSync(temporary, JSON.stringify({ format: REQUEST_FORMAT, ...request }), { mode: 0o600 });
+    // `flush`: without it a power loss may leave an empty file of this name.
+    const flags = { mode: 0o600, flush: true };
+    fs.writeFileSync(temporary, JSON.stringify({ format: REQUEST_FORMAT, ...request }), flags);
     fs.renameSync(temporary, path.join(this.dir, 'request.json'));
+    // An fsync on the mount counts on the names that lead to the layers.
+    const mounts = path.dirname(this.dir);
+    for (const folder of [this.dir, mounts, path.dirname(mounts)]) syncFolder(folder);
   }
 
   /** Undefined for a folder that was never finished. */
@@ -85,5 +90,14 @@ export class MountFolder {
   /** Nothing in it is needed any more. */
   remove(): void {
     fs.rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+function syncFolder(folder: string): void {
+  const fd = fs.openSync(folder, 'r');
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
   }
 }
