@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
-import type { Ino } from '../core/index.js';
+import { CairnError, type Ino } from '../core/index.js';
 import { syncPath } from './sync-path.js';
 import {
   INODE_FIELDS,
@@ -43,7 +43,8 @@ const FIELDS_WITHOUT_ATIME = INODE_FIELDS.filter((field) => field !== 'atimeSec'
  *
  * A record: its length and CRC-32 (u32 each), then row changes, the last of which is the layer's state. A generation is one file, `journal-<n>`;
  * the database says which is the first that it does not hold. Reading ends at the first record that is not whole, or that belongs behind one that
- * is not there: a crash or power loss cut it off. A file that grew and whose last page was not written ends with zeros.
+ * is not there: a crash or power loss cut it off. A file that grew and whose last page was not written ends with zeros. A record that is whole and makes
+ * no sense is `corrupt`: nobody's crash writes that.
  */
 export class Journal implements RowSink {
   readonly #dir: string;
@@ -109,11 +110,14 @@ export class Journal implements RowSink {
     this.#number(this.#bytesBefore);
   }
 
-  /** Begins the next generation: the database holds this one. Its file stays until `deleteBefore`. */
+  /**
+   * Begins the next generation: the database holds this one. Its file stays until `deleteEarlier`, and so may files of later ones whose
+   * predecessor was cut off: the number is above theirs, or they would be read as what follows.
+   */
   nextGeneration(): void {
     this.close();
-    this.#generation += 1;
     this.#bytesBefore = this.#bytes;
+    this.#generation = Math.max(this.#generation, ...generationsIn(this.#dir)) + 1;
     this.#bytes = 0;
     this.discard();
   }
@@ -254,12 +258,12 @@ export interface Replayed extends JournalEnd {
   state: LayerState | undefined;
 }
 
-/** Applies to `sink` what journals from `generation` on hold. */
+/** Applies to `sink` what journals from `generation` on hold. Throws `corrupt`; `sink` then has a part of a record. */
 export function replayJournals(dir: string, generation: number, sink: RowSink): Replayed {
   const present = generationsIn(dir);
   const replayed: Replayed = { generation, bytes: 0, bytesBefore: undefined, state: undefined };
   for (let next = generation; present.has(next); next += 1) {
-    const replay = new Replay(fs.readFileSync(journalPath(dir, next)));
+    const replay = new Replay(journalPath(dir, next));
     // Whatever follows builds on what was lost.
     if (next > generation && !replay.follows(replayed.bytes)) break;
     for (let state = replay.record(sink); state !== undefined; state = replay.record(sink))
@@ -280,11 +284,15 @@ export function hasJournal(dir: string, generation: number): boolean {
 
 /** Reads the records of one file. */
 class Replay {
+  readonly #path: string;
   readonly #file: Buffer;
   #at = 0;
+  /** Where the record at hand ends. */
+  #end = 0;
 
-  constructor(file: Buffer) {
-    this.#file = file;
+  constructor(path: string) {
+    this.#path = path;
+    this.#file = fs.readFileSync(path);
   }
 
   /** What all whole records take. */
@@ -305,13 +313,17 @@ class Replay {
   /** Applies the next record; undefined when there is no whole one any more. */
   record(sink: RowSink): LayerState | undefined {
     if (!this.#isWholeRecord()) return undefined;
+    const end = this.#at + HEADER_BYTES + this.#file.readUInt32LE(this.#at);
     this.#at += HEADER_BYTES;
+    this.#end = end;
     for (;;) {
-      const kind = this.#file[this.#at] ?? 0;
-      this.#at += 1;
-      if (kind === Change.state) return this.#state();
+      const kind = this.#file.readUInt8(this.#take(1));
+      if (kind === Change.state) break;
       this.#apply(kind, sink);
     }
+    const state = this.#state();
+    if (this.#at !== end) throw this.#corrupt();
+    return state;
   }
 
   #isWholeRecord(): boolean {
@@ -369,7 +381,7 @@ class Replay {
         sink.deleteExtent(this.#number(), this.#number());
         break;
       default:
-        throw new Error(`a journal record with the change ${String(kind)}`);
+        throw this.#corrupt();
     }
   }
 
@@ -387,15 +399,33 @@ class Replay {
   }
 
   #number(): number {
-    const value = this.#file.readDoubleLE(this.#at);
-    this.#at += 8;
+    const value = this.#file.readDoubleLE(this.#take(8));
+    if (!Number.isSafeInteger(value)) throw this.#corrupt();
     return value;
   }
 
   #bytes(): Buffer {
-    const start = this.#at + 4;
-    this.#at = start + this.#file.readUInt32LE(this.#at);
-    return this.#file.subarray(start, this.#at);
+    const length = this.#file.readUInt32LE(this.#take(4));
+    const start = this.#take(length);
+    return this.#file.subarray(start, start + length);
+  }
+
+  /** Where the next `length` bytes of the record are. */
+  #take(length: number): number {
+    const start = this.#at;
+    if (start + length > this.#end) throw this.#corrupt();
+    this.#at = start + length;
+    return start;
+  }
+
+  #corrupt(): CairnError {
+    return new CairnError(
+      'corrupt',
+      `${this.#path} has a record that makes no sense, near byte ${String(this.#at)}`,
+      {
+        hint: 'nothing was changed; was it written by a newer release?',
+      },
+    );
   }
 }
 
