@@ -1,0 +1,5 @@
+import type { Target } from '../target.js';
+import { blocks } from './blocks.js';
+import { journals } from './journals.js';
+
+export const TARGETS: readonly Target[] = [blocks, journals];
