@@ -56,6 +56,8 @@ export class Journal implements RowSink {
   #length = HEADER_BYTES;
   /** The bytes of the generation before; undefined when the database holds it. */
   #bytesBefore: number | undefined;
+  /** The highest generation of which there may be a file. */
+  #highest: number;
 
   /** Goes on where reading ended; what is there of later generations, and behind these bytes, goes. */
   constructor(dir: string, end: JournalEnd) {
@@ -63,6 +65,7 @@ export class Journal implements RowSink {
     this.#generation = end.generation;
     this.#bytes = end.bytes;
     this.#bytesBefore = end.bytesBefore;
+    this.#highest = Math.max(end.generation, ...generationsIn(dir));
     this.discard();
   }
 
@@ -117,7 +120,8 @@ export class Journal implements RowSink {
   nextGeneration(): void {
     this.close();
     this.#bytesBefore = this.#bytes;
-    this.#generation = Math.max(this.#generation, ...generationsIn(this.#dir)) + 1;
+    this.#highest += 1;
+    this.#generation = this.#highest;
     this.#bytes = 0;
     this.discard();
   }
@@ -221,6 +225,7 @@ export class Journal implements RowSink {
     const later = [...generationsIn(this.#dir)].filter((generation) => generation > this.#generation);
     for (const generation of later) fs.rmSync(journalPath(this.#dir, generation), { force: true });
     if (later.length > 0) syncPath(this.#dir);
+    this.#highest = this.#generation;
   }
 
   /** Room for a change of so many bytes, and its kind. */

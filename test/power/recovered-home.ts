@@ -173,6 +173,7 @@ function writeNewFiles(view: MergedView, dir: string): string[] {
     readOnly: false,
     tookOver: false,
     retained: [],
+    numbersEnd: undefined,
     clock: systemClock,
     diskPath: dir,
   });
