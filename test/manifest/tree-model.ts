@@ -14,7 +14,8 @@ import { ROOT_COOKIE, blockIdFor, contentIdFor, directoryWith, inodeWith } from 
 
 /** One random change; `a`, `b` and `size` choose among what there is. */
 export interface Change {
-  kind: 'file' | 'directory' | 'symlink' | 'link' | 'remove' | 'rename' | 'write' | 'chmod' | 'xattr';
+  kind:
+    'file' | 'directory' | 'symlink' | 'link' | 'remove' | 'rename' | 'replace' | 'write' | 'chmod' | 'xattr';
   a: number;
   b: number;
   size: number;
@@ -48,6 +49,17 @@ export class TreeModel {
   constructor() {
     this.inodes.set(ROOT_INO, { attributes: directoryWith(ROOT_INO), xattrs: [] });
     this.#touched.add(ROOT_INO);
+  }
+
+  /** A copy that goes on by itself; what is new in it has numbers, cookies and times from `first` on. */
+  branch(first: number): TreeModel {
+    const copy = new TreeModel();
+    for (const [ino, inode] of this.inodes) copy.inodes.set(ino, { ...inode });
+    copy.dentries = [...this.dentries];
+    copy.nextIno = first;
+    copy.nextCookie = first;
+    copy.#now = first;
+    return copy;
   }
 
   apply({ kind, a, b, size }: Change): void {
@@ -84,6 +96,19 @@ export class TreeModel {
         if (dentry === undefined || this.#isWithin(directory ?? ROOT_INO, dentry.ino)) return;
         this.#dropDentry(dentry);
         this.#name(directory ?? ROOT_INO, dentry.ino);
+        return;
+      }
+      case 'replace': {
+        const replaced = pick(
+          this.dentries.filter(({ ino }) => this.#inosOf(isRegular).includes(ino)),
+          b,
+        );
+        if (replaced === undefined) return;
+        this.#unname(replaced);
+        this.#write(
+          this.#add(replaced.parent, inodeWith(this.nextIno, S_IFREG | 0o644), replaced.name),
+          size,
+        );
         return;
       }
       case 'write':
@@ -153,20 +178,21 @@ export class TreeModel {
     return inode;
   }
 
-  #add(parent: Ino, attributes: InodeAttributes): Ino {
+  #add(parent: Ino, attributes: InodeAttributes, name?: Buffer): Ino {
     this.nextIno++;
     this.inodes.set(attributes.ino, { attributes, xattrs: [] });
     this.#touched.add(attributes.ino);
-    this.#name(parent, attributes.ino);
+    this.#name(parent, attributes.ino, name);
     return attributes.ino;
   }
 
-  /** One name in four is one that another entry may have had before. */
-  #name(parent: Ino, ino: Ino): void {
+  /** By the name given, or a new one: one in four is one that another entry may have had before. */
+  #name(parent: Ino, ino: Ino, given?: Buffer): void {
     const cookie = this.nextCookie++;
     const again = Buffer.from(`again-${String(cookie % 3)}`);
     const isFree = !this.dentries.some((dentry) => dentry.parent === parent && dentry.name.equals(again));
-    const name = cookie % 4 === 0 && isFree ? again : Buffer.from(`\xff\n${String(cookie)}`, 'latin1');
+    const fresh = cookie % 4 === 0 && isFree ? again : Buffer.from(`\xff\n${String(cookie)}`, 'latin1');
+    const name = given ?? fresh;
     const dentry = { parent, cookie, name, ino };
     this.dentries.push(dentry);
     this.#put.add(dentry);
