@@ -7,7 +7,7 @@ import {
   walk,
   type ManifestReader,
 } from '../../src/manifest/index.js';
-import { mergeManifests, type MergeReport } from '../../src/merge/index.js';
+import { mergeManifests, type MergeReport, type MergeSides } from '../../src/merge/index.js';
 
 export interface Merged {
   result: ManifestReader;
@@ -16,11 +16,8 @@ export interface Merged {
   conflicts: string[];
 }
 
-/** Merges into a new manifest at `path`, with numbers from those given on, and holds the result against what is true of every one. */
-export function checkedMerge(
-  sides: { base: ManifestReader; ours: ManifestReader; theirs: ManifestReader },
-  path: string,
-): Merged {
+/** Merges into a new manifest at `path`, with numbers above all in use, and holds the result against what is true of every one. */
+export function checkedMerge(sides: MergeSides, path: string): Merged {
   const { ours, theirs } = sides;
   copyFileSync(theirs.path, path);
   const builder = changeManifest(path);

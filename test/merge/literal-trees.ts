@@ -1,3 +1,4 @@
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   ROOT_INO,
@@ -18,21 +19,25 @@ import {
   type ManifestReader,
   type XattrRow,
 } from '../../src/manifest/index.js';
+import type { MergeSides } from '../../src/merge/index.js';
 import { contentIdFor, inodeWith } from '../manifest/trees.js';
+import { checkedMerge, type Merged } from './checked-merge.js';
 
 /**
  * A tree by path: `'a/': '2'` is a directory with the inode number 2, `'a/file': '3 text'` a file with its content,
  * `'link': '4 -> target'` a symbolic link, `'pipe': '5 |'` a fifo; one number at several paths is one file. After that what is not
- * as usual: `mode=600 uid=7 gid=7 mtime=9 ctime=9 user.name=value`. The root is `''`, and need not be there.
+ * as usual: `mode=600 uid=7 gid=7 mtime=9 ctime=9 btime=9 user.name=value`. The root is `''`, and need not be there.
  */
 export type Tree = Record<string, string>;
 
+/** From here on, by inode number. */
+const USUAL_BTIME = inodeWith(0, 0).btimeSec;
 const USUAL = { uid: 1000, gid: 1000, mtime: 1, ctime: 1 };
 const FIRST_COOKIE = 3;
 
-/** Above all numbers in literals. */
-export const NEXT_INO = 1000;
-export const NEXT_COOKIE = 100_000;
+/** Above all numbers in literals: what a merge makes anew is numbered from here on. */
+const NEXT_INO = 1000;
+const NEXT_COOKIE = 100_000;
 
 interface Parsed {
   attributes: InodeAttributes;
@@ -69,19 +74,16 @@ function parse(path: string, literal: string): Parsed {
 
 const usualMode = (type: number): number => (type === S_IFDIR ? 0o755 : type === S_IFLNK ? 0o777 : 0o644);
 
-/** Makes manifests of trees, in which an entry that is in several of them has one cookie. */
+/** Manifests of trees, the first of them that all others come from, and what is merged of them. In all an entry has the same cookie. */
 export class LiteralTrees {
   readonly #dir: string;
+  readonly #readers: ManifestReader[] = [];
   readonly #cookies = new Map<string, number>();
-  #count = 0;
 
+  /** `dir` is made, and may have been used for others that are closed. */
   constructor(dir: string) {
     this.#dir = dir;
-  }
-
-  /** A path for a manifest that is there only once. */
-  newPath(): string {
-    return join(this.#dir, String(this.#count++));
+    mkdirSync(dir, { recursive: true });
   }
 
   open(tree: Tree): ManifestReader {
@@ -90,7 +92,7 @@ export class LiteralTrees {
       ...parse(path, literal),
     }));
     const inoAt = new Map(entries.map(({ path, attributes }) => [path, attributes.ino]));
-    const path = this.newPath();
+    const path = this.#newPath();
     const builder = createManifest(path);
     const put = new Set<Ino>();
     for (const { path: place, attributes, text, target, xattrs } of entries) {
@@ -119,9 +121,32 @@ export class LiteralTrees {
       if (target !== undefined) builder.setSymlink(ino, Buffer.from(target));
       if (xattrs.length > 0) builder.setXattrs(ino, xattrs);
     }
-    builder.setNext(NEXT_INO, NEXT_COOKIE);
+    // A base gives no cookies to what only its successors have.
+    builder.setNext(NEXT_INO, this.#readers.length === 0 ? FIRST_COOKIE + this.#cookies.size : NEXT_COOKIE);
     builder.finish();
-    return openManifest(path);
+    return this.#opened(openManifest(path));
+  }
+
+  merge(sides: MergeSides): Merged {
+    const merged = checkedMerge(sides, this.#newPath());
+    this.#opened(merged.result);
+    return merged;
+  }
+
+  close(): void {
+    for (const reader of this.#readers) {
+      reader.close();
+      rmSync(reader.path);
+    }
+  }
+
+  #newPath(): string {
+    return join(this.#dir, String(this.#readers.length));
+  }
+
+  #opened(reader: ManifestReader): ManifestReader {
+    this.#readers.push(reader);
+    return reader;
   }
 
   #cookie(key: string): number {
@@ -143,13 +168,18 @@ export function treeOf(reader: ManifestReader): Tree {
   for (const { path, inode } of walk(reader, ROOT_INO)) {
     tree[`${path.toString()}${isDirectory(inode.mode) ? '/' : ''}`] = literalOf(reader, inode.ino);
   }
+  return inOrder(tree);
+}
+
+/** By path, as `treeOf` has it. */
+export function inOrder(tree: Tree): Tree {
   return Object.fromEntries(Object.entries(tree).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function literalOf(reader: ManifestReader, ino: Ino): string {
   const inode = reader.inode(ino);
   if (inode === undefined) throw new Error(`no inode ${String(ino)}`);
-  const { mode, uid, gid, mtimeSec, ctimeSec } = inode;
+  const { mode, uid, gid, mtimeSec, ctimeSec, btimeSec } = inode;
   const held = isRegular(mode)
     ? (reader.embedded(ino)?.toString() ?? '')
     : isSymlink(mode)
@@ -164,6 +194,7 @@ function literalOf(reader: ManifestReader, ino: Ino): string {
     gid === USUAL.gid ? '' : `gid=${String(gid)}`,
     mtimeSec === USUAL.mtime ? '' : `mtime=${String(mtimeSec)}`,
     ctimeSec === USUAL.ctime ? '' : `ctime=${String(ctimeSec)}`,
+    btimeSec >= USUAL_BTIME ? '' : `btime=${String(btimeSec)}`,
     ...reader.xattrs(ino).map(({ name, value }) => `${name.toString()}=${value.toString()}`),
   ];
   return [String(ino), held, ...unusual].filter((word) => word !== '').join(' ');

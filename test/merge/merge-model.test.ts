@@ -5,6 +5,7 @@ import t from 'tap';
 import type { Ino } from '../../src/core/index.js';
 import { createManifest, openManifest, type ManifestReader } from '../../src/manifest/index.js';
 import { scratchFolder } from '../fixtures/scratch-folder.js';
+import type { MergeSides } from '../../src/merge/index.js';
 import { TreeModel, dump, type Change } from '../manifest/tree-model.js';
 import { checkedMerge, type Merged } from './checked-merge.js';
 
@@ -37,12 +38,6 @@ const changes: fc.Arbitrary<Change> = fc.record({
 const OURS = 10_000;
 const THEIRS = 20_000;
 
-interface Sides {
-  base: ManifestReader;
-  ours: ManifestReader;
-  theirs: ManifestReader;
-}
-
 /** Files in which a side changed the content, or that it added, with what they hold. */
 function changedContents(base: ManifestReader, side: ManifestReader): Map<Ino, string> {
   const changed = new Map<Ino, string>();
@@ -73,7 +68,7 @@ function changedInodes(base: ManifestReader, side: ManifestReader): Set<Ino> {
   return changed;
 }
 
-function checkNothingIsLost({ base, ours, theirs }: Sides, { result, report }: Merged): void {
+function checkNothingIsLost({ base, ours, theirs }: MergeSides, { result, report }: Merged): void {
   const held = new Set([...result.inodes()].map(({ ino }) => result.content(ino)));
   for (const side of [ours, theirs]) {
     for (const [ino, content] of changedContents(base, side)) {
@@ -87,7 +82,7 @@ function checkNothingIsLost({ base, ours, theirs }: Sides, { result, report }: M
   }
 }
 
-function checkOursIsKept({ base, ours }: Sides, { result }: Merged): void {
+function checkOursIsKept({ base, ours }: MergeSides, { result }: Merged): void {
   for (const [ino, content] of changedContents(base, ours)) {
     if (result.content(ino) !== content) throw new Error(`inode ${String(ino)} has other content`);
     const names = namesOf(result, ino);
@@ -106,7 +101,7 @@ function checkOursIsKept({ base, ours }: Sides, { result }: Merged): void {
 }
 
 /** Nothing is where neither side wanted it, but for what was put beside and what is in directories that became one. */
-function checkNamesAreIntended({ base, ours, theirs }: Sides, { result, report }: Merged): void {
+function checkNamesAreIntended({ base, ours, theirs }: MergeSides, { result, report }: Merged): void {
   for (const { ino } of result.inodes()) {
     const [inOurs, inTheirs, inBase] = [ours, theirs, base].map((side) => namesOf(side, ino));
     const names = namesOf(result, ino);
@@ -141,7 +136,7 @@ class Round {
     return reader;
   }
 
-  merge(sides: Sides): Merged {
+  merge(sides: MergeSides): Merged {
     const merged = checkedMerge(sides, this.#newPath());
     this.#open.push(merged.result);
     return merged;
@@ -168,7 +163,7 @@ function checkSame(what: string, { result, conflicts }: Merged, expected: Manife
 const AGAIN = 'merged again';
 
 /** Merges, and holds the result against everything that is true of any. `note` is told what happened. */
-function checkRound(round: Round, sides: Sides, note: (what: string) => void): void {
+function checkRound(round: Round, sides: MergeSides, note: (what: string) => void): void {
   const merged = round.merge(sides);
   for (const { kind } of merged.report.conflicts) note(kind);
   if (merged.report.joined > 0) note('joined');
@@ -220,7 +215,7 @@ void t.test(
 );
 
 /** What only one side did, or both did the same, is the result. */
-function checkOneSided(round: Round, { base, ours, theirs }: Sides): void {
+function checkOneSided(round: Round, { base, ours, theirs }: MergeSides): void {
   for (const side of [ours, theirs]) {
     checkSame('only ours changed something', round.merge({ base, ours: side, theirs: base }), side);
     checkSame('only theirs changed something', round.merge({ base, ours: base, theirs: side }), side);
@@ -228,7 +223,7 @@ function checkOneSided(round: Round, { base, ours, theirs }: Sides): void {
   }
 }
 
-function isDisjoint({ base, ours, theirs }: Sides): boolean {
+function isDisjoint({ base, ours, theirs }: MergeSides): boolean {
   const byTheirs = changedInodes(base, theirs);
   return [...changedInodes(base, ours)].every((ino) => !byTheirs.has(ino));
 }
