@@ -241,6 +241,21 @@ async function mountState(mountpoint: string): Promise<'alive' | 'dead' | 'silen
   }
 }
 
+/** What keeps a mount of this home from working although it answers: its supervisor says so when no daemon stays alive. */
+async function mountProblem(home: string, mountpoint: string): Promise<CairnError | undefined> {
+  const { connectMount } = await import('../daemon/index.js');
+  const control = await connectMount(home, [mountpoint]);
+  try {
+    await control.stats();
+  } catch (error) {
+    if (error instanceof CairnError) return error;
+    throw error;
+  } finally {
+    control.close();
+  }
+  return undefined;
+}
+
 async function checkMounts(settings: Settings): Promise<Finding> {
   const fuseMounts = (await mountLines()).filter(({ type }) => type === 'fuse' || type.startsWith('fuse.'));
   const { listMounts } = await import('../daemon/index.js');
@@ -253,6 +268,10 @@ async function checkMounts(settings: Settings): Promise<Finding> {
     .map(({ mountpoint, state }) => `${mountpoint} is ${state}`);
   if (bad.length > 0)
     return warn(bad.join(', '), 'cairn unmount it, or fusermount3 -u -z it, then mount again');
+  for (const { mountpoint, alive } of own) {
+    const problem = alive ? await mountProblem(settings.home, mountpoint) : undefined;
+    if (problem !== undefined) return fail(problem.message, problem.hint ?? `cairn unmount ${mountpoint}`);
+  }
   const left = own.filter(({ alive }) => !alive).map(({ mountpoint }) => mountpoint);
   const edits = left.length === 0 ? '' : `; edits are kept for ${left.join(', ')}`;
   return ok(`${String(own.length - left.length)} of this home, none dead${edits}`);

@@ -14,11 +14,17 @@ import type { MountFolder } from './mount-folder.js';
 
 export type ControlHandler = (request: ControlRequest, onStep: (step: string) => void) => Promise<unknown>;
 
-/** Listens on the mount's control socket; the folder's mode keeps others out. One request at a time on a connection. */
-export async function serveControl(folder: MountFolder, handle: ControlHandler): Promise<net.Server> {
+/**
+ * Listens on the mount's control socket; the folder's mode keeps others out. One request at a time on a connection. The function it returns ends
+ * it, and every connection.
+ */
+export async function serveControl(folder: MountFolder, handle: ControlHandler): Promise<() => void> {
   const folderFd = fs.openSync(folder.dir, 'r');
   fs.rmSync(folder.socketPath, { force: true });
+  const sockets = new Set<net.Socket>();
   const server = net.createServer((socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
     serveConnection(socket, handle);
   });
   await new Promise<void>((resolve, reject) => {
@@ -28,7 +34,10 @@ export async function serveControl(folder: MountFolder, handle: ControlHandler):
   server.once('close', () => {
     fs.closeSync(folderFd);
   });
-  return server;
+  return () => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  };
 }
 
 function serveConnection(socket: net.Socket, handle: ControlHandler): void {

@@ -1,6 +1,5 @@
 import fs from 'node:fs';
 import { availableParallelism } from 'node:os';
-import type { Worker } from 'node:worker_threads';
 import { openBlockStore, type BlockStore } from '../blocks/index.js';
 import { openCatalog, type Catalog, type Version } from '../catalog/index.js';
 import { CairnError, homeLayout } from '../core/index.js';
@@ -17,7 +16,7 @@ import { mountStatus } from './mount-status.js';
 import { activeLayerHasChanges } from './second-look.js';
 import { Prefetcher } from './prefetcher.js';
 import { reserveNumbers } from './reserve-numbers.js';
-import { SessionClient } from './session-client.js';
+import type { SessionClient } from './session-client.js';
 import { Snapshots } from './snapshots.js';
 import { FUSE_FD } from './supervisor-protocol.js';
 
@@ -33,8 +32,8 @@ export interface DaemonOptions {
   /** How many daemons of this mount died before this one. */
   restarts: number;
   supervisorPid: number;
-  /** Started already; it waits for what to do. */
-  sessionThread: Worker;
+  /** Of a thread that is started already, and waits for what to do. */
+  session: SessionClient;
   log: Logger;
   /** Called once; the process then ends with this status: 0 tells the supervisor that the mount is gone. */
   onEnded: (status: number) => void;
@@ -47,7 +46,6 @@ export class Daemon {
   readonly #blocks: BlockStore;
   readonly #catalog: Catalog;
   readonly #base: BaseVersion;
-  readonly #session: SessionClient;
   readonly #prefetcher: Prefetcher;
   readonly #snapshots: Snapshots | undefined;
   readonly #startedAtMs = performance.now();
@@ -55,7 +53,6 @@ export class Daemon {
   private constructor(
     options: DaemonOptions,
     parts: {
-      session: SessionClient;
       objects: ObjectStore;
       blocks: BlockStore;
       catalog: Catalog;
@@ -76,8 +73,7 @@ export class Daemon {
     });
     this.#prefetcher = prefetcher;
     const handedOver = new HandedOver({ fd: FUSE_FD, blocks: this.#blocks, prefetcher, log });
-    this.#session = parts.session;
-    this.#session.start(
+    options.session.start(
       {
         fd: FUSE_FD,
         dir: folder.dir,
@@ -121,7 +117,7 @@ export class Daemon {
       mountpoint: request.mountpoint,
       manifestDir: homeLayout.manifests(request.home),
       embedBelowBytes: request.embedBelowBytes,
-      session: this.#session,
+      session: options.session,
       catalog: this.#catalog,
       objects: this.#objects,
       blocks: this.#blocks,
@@ -131,8 +127,7 @@ export class Daemon {
 
   /** Resolves when the mount answers. */
   static async start(options: DaemonOptions): Promise<Omit<MountedAs, 'supervisorPid'>> {
-    const { folder, request, restarts } = options;
-    const session = new SessionClient(options.sessionThread);
+    const { folder, request, restarts, session } = options;
     const manifests = homeLayout.manifests(request.home);
     fs.mkdirSync(manifests, { recursive: true, mode: 0o700 });
     const [objects, catalog] = await Promise.all([
@@ -148,7 +143,7 @@ export class Daemon {
     const fetch = async (root: BaseVersion['root']): Promise<string> =>
       await fetchManifest({ root, dir: manifests, blocks, objects });
     const { base, resumedEdits } = await chooseBase(options, catalog, fetch);
-    const daemon = new Daemon(options, { session, objects, blocks, catalog, base });
+    const daemon = new Daemon(options, { objects, blocks, catalog, base });
     await session.ready();
     await serveControl(folder, async (control, onStep) => await daemon.#answer(control, onStep));
     daemon.#snapshots?.resume(resumedEdits, restarts > 0);
@@ -182,7 +177,7 @@ export class Daemon {
   async #status(limit: number): Promise<unknown> {
     const { folder, request } = this.#options;
     const head = await this.#catalog.version(request.workspace).catch(() => undefined);
-    await this.#session.fold();
+    await this.#options.session.fold();
     return mountStatus({
       dir: folder.dir,
       manifestDir: homeLayout.manifests(request.home),
@@ -195,15 +190,15 @@ export class Daemon {
   }
 
   async #stats(): Promise<MountStats> {
-    const { request, restarts, supervisorPid } = this.#options;
-    const session = await this.#session.blockCounters();
+    const { request, restarts, supervisorPid, session } = this.#options;
+    const blockCounters = await session.blockCounters();
     const { counters, url } = this.#objects;
     return {
       supervisor: { pid: supervisorPid, restarts },
       daemon: { pid: process.pid, uptimeMs: Math.round(performance.now() - this.#startedAtMs) },
-      fuse: { requests: this.#session.counters.byName(), pushedFiles: this.#session.pushedFiles },
+      fuse: { requests: session.counters.byName(), pushedFiles: session.pushedFiles },
       cache: {
-        hits: session.hits + this.#blocks.counters.hits,
+        hits: blockCounters.hits + this.#blocks.counters.hits,
         misses: this.#blocks.counters.misses,
         prefetched: this.#blocks.prefetched,
         bytes: await this.#blocks.cachedBytes(),

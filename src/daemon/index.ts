@@ -16,4 +16,11 @@ export type {
   SnapshotResult,
   StatusEntry,
 } from './mount-control.js';
-export { connectMount, knownMountpoints, listMounts, startMount, type ListedMount } from './mounts.js';
+export {
+  clearDead,
+  connectMount,
+  knownMountpoints,
+  listMounts,
+  startMount,
+  type ListedMount,
+} from './mounts.js';

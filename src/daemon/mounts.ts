@@ -21,6 +21,18 @@ export async function startMount(request: MountRequest): Promise<MountedAs> {
   return await launchMount(request);
 }
 
+/**
+ * Clears what is left at a mountpoint of this home when all processes of its mount were killed. False when that is no mount of this home. To be
+ * called for a mountpoint that says ENOTCONN.
+ */
+export async function clearDead(home: string, mountpoint: string): Promise<boolean> {
+  const { clearDeadMount, mountAt } = await import('../fuse/index.js');
+  const entry = await mountAt(mountpoint);
+  if (entry?.type !== 'fuse.cairn' || !knownMountpoints(home).includes(mountpoint)) return false;
+  await clearDeadMount(mountpoint);
+  return true;
+}
+
 export interface ListedMount {
   mountpoint: string;
   workspace: string;

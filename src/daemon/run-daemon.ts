@@ -2,12 +2,14 @@ import type { Worker } from 'node:worker_threads';
 import { Daemon } from './daemon.js';
 import { createLog } from './daemon-log.js';
 import { errorRecord } from './error-record.js';
+import { startHeartbeat } from './heartbeat.js';
 import { MountFolder } from './mount-folder.js';
+import { SessionClient } from './session-client.js';
 import {
   FOLDER_VARIABLE,
   RESTARTS_VARIABLE,
   SUPERVISOR_VARIABLE,
-  type StartReport,
+  type DaemonReport,
 } from './supervisor-protocol.js';
 
 /** The main thread of the daemon, of everything but the requests themselves. Reports to the supervisor how the start went. */
@@ -16,21 +18,30 @@ export async function runDaemon(sessionThread: Worker): Promise<void> {
   const request = folder.request();
   if (request === undefined) throw new Error(`${folder.dir} is not a mount's folder`);
 
-  const report = (message: StartReport): void => {
-    process.send?.(message);
+  // Without a supervisor it goes on alone, until it is unmounted, dies, or another takes over.
+  const report = (message: DaemonReport): void => {
+    if (process.connected) process.send?.(message, undefined, undefined, () => undefined);
   };
-
-  // A supervisor that is gone has taken the mount's name along: the descriptor here is the last, and ends with the mount.
   process.on('disconnect', () => undefined);
 
   const log = createLog(2, request.logLevel);
+  const session = new SessionClient(sessionThread);
+  startHeartbeat({
+    getsOn: () => session.getsOn(),
+    beat: () => {
+      report({ kind: 'beat' });
+    },
+    onSilent: () => {
+      log.fatal({}, 'the thread that answers requests does not get on');
+    },
+  });
   try {
     const as = await Daemon.start({
       folder,
       request,
       restarts: Number(process.env[RESTARTS_VARIABLE] ?? 0),
       supervisorPid: Number(process.env[SUPERVISOR_VARIABLE] ?? 0),
-      sessionThread,
+      session,
       log,
       onEnded: (status) => {
         if (status === 0) process.exit(0);

@@ -3,9 +3,10 @@ import { Worker } from 'node:worker_threads';
 import type { BlockCounters } from '../blocks/index.js';
 import type { BlockId } from '../core/index.js';
 import { createFeederRing, pushedFiles, RequestCounters, type Negotiated } from '../fuse/index.js';
-import { createEventFd, signalEventFd } from '../posix/index.js';
 import type { TreeChanges } from '../manifest/index.js';
+import { createEventFd, signalEventFd, threadState } from '../posix/index.js';
 import type { BaseVersion, LayerNumbers, SealedLayer } from '../upper/index.js';
+import { isHeld } from './heartbeat.js';
 import type { FeederStart, FromFeeder, FromSession, SessionStart, ToSession } from './session-protocol.js';
 
 /** Of the feeder thread's heap: its garbage is small and short-lived, and would otherwise pile up to 48 MiB. */
@@ -41,6 +42,8 @@ export class SessionClient {
   #waiting: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | undefined;
   #queue: Promise<unknown> = Promise.resolve();
   #ended = false;
+  #threadId: number | undefined;
+  #progress = 0;
 
   constructor(worker: Worker) {
     this.#worker = worker;
@@ -72,6 +75,19 @@ export class SessionClient {
     const { fd, manifestDir, cacheDir, cacheBudgetBytes } = start;
     this.#feederStart = { fd, ring: this.#feederRing, manifestDir, cacheDir, cacheBudgetBytes };
     this.#worker.postMessage(message);
+  }
+
+  /**
+   * Whether the session thread did anything since the last time this was asked, or need not have: it is not started, the disk keeps it waiting in
+   * the kernel, where nobody can end it, or a debugger holds it. One that is idle is woken, and has done something the next time.
+   */
+  getsOn(): boolean {
+    if (this.#threadId === undefined || this.#ended) return true;
+    const before = this.#progress;
+    this.#progress = this.counters.progress();
+    if (this.#progress !== before) return true;
+    signalEventFd(this.#wakeFd);
+    return isHeld(threadState(process.pid, this.#threadId));
   }
 
   /** How many files were pushed into the kernel's page cache before it asked. */
@@ -134,6 +150,9 @@ export class SessionClient {
 
   #receive(message: FromSession): void {
     switch (message.kind) {
+      case 'begun':
+        this.#threadId = message.threadId;
+        break;
       case 'ready':
         this.#becomeReady();
         break;

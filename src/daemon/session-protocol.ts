@@ -39,6 +39,8 @@ export type ToSession =
 
 /** To the main thread. */
 export type FromSession =
+  /** It opens the layers now; `threadId` is the kernel's. */
+  | { kind: 'begun'; threadId: number }
   | { kind: 'ready' }
   /** Somebody scans the tree: start the feeder thread. */
   | { kind: 'feederWanted' }

@@ -5,7 +5,7 @@ import { openCachedBlockReader } from '../blocks/index.js';
 import { messageOf, systemClock } from '../core/index.js';
 import { Feeder, requestResend, RequestCounters, runSession, type HandOver } from '../fuse/index.js';
 import { localManifestPath, openManifest, type ManifestReader, type TreeChanges } from '../manifest/index.js';
-import { createEventDrain } from '../posix/index.js';
+import { createEventDrain, currentThreadId } from '../posix/index.js';
 import {
   LayerSet,
   MergedView,
@@ -67,16 +67,18 @@ class SessionThread {
     const drainWakes = createEventDrain(start.wakeFd);
     if (start.tookOver) requestResend(start.fd);
     this.#send({ kind: 'ready' });
+    const counters = new RequestCounters(start.requestCounters);
     const how = runSession({
       fd: start.fd,
       fileSystem: this.#fileSystem,
       blocks,
       handOver: this.#handOver(),
       ...(this.#feeder === undefined ? {} : { feeder: this.#feeder }),
-      counters: new RequestCounters(start.requestCounters),
+      counters,
       wakeFd: start.wakeFd,
       onWake: () => {
         drainWakes();
+        counters.countWake();
         for (
           let next = receiveMessageOnPort(this.#port);
           next !== undefined;
@@ -284,4 +286,5 @@ function layerId(layer: UpperLayer): number {
 
 if (parentPort === null) throw new Error('this file is started as a thread');
 const [start] = (await once(parentPort, 'message')) as [SessionStart];
+parentPort.postMessage({ kind: 'begun', threadId: currentThreadId() } satisfies FromSession);
 await new SessionThread(start, parentPort).run();

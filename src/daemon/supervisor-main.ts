@@ -9,7 +9,7 @@ const request = folder.request();
 if (request === undefined) throw new Error(`${folder.dir} is not a mount's folder`);
 
 const report = (message: StartReport & { supervisorPid?: number }): void => {
-  process.send?.(message);
+  if (process.connected) process.send?.(message);
 };
 
 const supervisor = new Supervisor(folder, request);

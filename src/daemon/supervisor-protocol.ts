@@ -20,3 +20,9 @@ export interface ErrorRecord {
 /** From the daemon to the supervisor, and from the supervisor to `cairn mount`, as JSON over the IPC channel. */
 export type StartReport =
   { kind: 'mounted'; as: Omit<MountedAs, 'supervisorPid'> } | { kind: 'failed'; error: ErrorRecord };
+
+/** From the daemon to the supervisor. */
+export type DaemonReport =
+  | StartReport
+  /** Both threads that a mount needs get on. */
+  | { kind: 'beat' };

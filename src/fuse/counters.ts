@@ -1,6 +1,8 @@
 import { Opcode, OPCODE_LIMIT } from './protocol.js';
 
-const BYTES = OPCODE_LIMIT * Float64Array.BYTES_PER_ELEMENT;
+/** Behind the opcodes: how often the thread was woken for something else. */
+const WAKES = OPCODE_LIMIT;
+const BYTES = (OPCODE_LIMIT + 1) * Float64Array.BYTES_PER_ELEMENT;
 const NAMES = new Map<number, string>(Object.entries(Opcode).map(([name, opcode]) => [opcode, name]));
 
 /**
@@ -23,10 +25,19 @@ export class RequestCounters {
     this.#counts[slot] = (this.#counts[slot] ?? 0) + 1;
   }
 
+  countWake(): void {
+    this.#counts[WAKES] = (this.#counts[WAKES] ?? 0) + 1;
+  }
+
+  /** Grows whenever the session thread does anything. */
+  progress(): number {
+    return this.#counts.reduce((sum, count) => sum + count, 0);
+  }
+
   /** Those that are not zero, by the kernel's name. */
   byName(): Record<string, number> {
     const counts: Record<string, number> = {};
-    for (const [opcode, count] of this.#counts.entries()) {
+    for (const [opcode, count] of this.#counts.subarray(0, OPCODE_LIMIT).entries()) {
       if (count > 0) counts[NAMES.get(opcode) ?? `opcode ${String(opcode)}`] = count;
     }
     return counts;

@@ -4,7 +4,15 @@ import { access, readdir, realpath, stat, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 
 import { CairnError, Errno, FsError, messageOf, systemCode } from '../core/index.js';
-import { mount, MS_RDONLY, receiveFd, socketPair, unmount, UMOUNT_NOFOLLOW } from '../posix/index.js';
+import {
+  MNT_DETACH,
+  mount,
+  MS_RDONLY,
+  receiveFd,
+  socketPair,
+  unmount,
+  UMOUNT_NOFOLLOW,
+} from '../posix/index.js';
 import { mountAt } from './mount-table.js';
 
 export interface MountOptions {
@@ -44,18 +52,26 @@ export async function mountFuse(options: MountOptions): Promise<{ fd: number }> 
  * nothing is mounted there.
  */
 export async function unmountFuse(mountpoint: string): Promise<void> {
-  const path = resolve(mountpoint);
+  await takeAway(resolve(mountpoint), { evenInUse: false });
+}
+
+/** Takes a mount away that nobody answers for any more (ENOTCONN), also from programs that still stand in it: it gives them nothing but errors. */
+export async function clearDeadMount(mountpoint: string): Promise<void> {
+  await takeAway(resolve(mountpoint), { evenInUse: true });
+}
+
+async function takeAway(path: string, { evenInUse }: { evenInUse: boolean }): Promise<void> {
   if ((await mountAt(path)) === undefined) throw new CairnError('not-found', `nothing is mounted at ${path}`);
   if (process.getuid?.() === 0) {
     try {
-      await unmount(Buffer.from(path), UMOUNT_NOFOLLOW);
+      await unmount(Buffer.from(path), UMOUNT_NOFOLLOW | (evenInUse ? MNT_DETACH : 0));
     } catch (error) {
       if (error instanceof FsError && error.errno === Errno.EBUSY) throw busy(path);
       throw new CairnError('failed', `cannot unmount ${path}: ${messageOf(error)}`, { cause: error });
     }
     return;
   }
-  const { status, stderr } = await runFusermount(['-u', '--', path], undefined);
+  const { status, stderr } = await runFusermount([evenInUse ? '-uz' : '-u', '--', path], undefined);
   if (status === 0) return;
   if (stderr.includes('busy')) throw busy(path);
   throw new CairnError('failed', `cannot unmount ${path}: ${stderr}`);

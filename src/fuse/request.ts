@@ -1,10 +1,13 @@
-import { fsError } from '../core/index.js';
+import { fsError, IO_MAX_BYTES } from '../core/index.js';
 import type { Caller } from '../vfs/index.js';
 import { IN_HEADER_BYTES } from './protocol.js';
 
 const TWO_TO_32 = 0x1_0000_0000;
 const RESEND_BIT = 0x8000_0000;
 const EXTENSION_UNIT_BYTES = 8;
+
+/** The kernel wants room for max_write and a header; it says so with EINVAL. */
+export const REQUEST_MAX_BYTES = IO_MAX_BYTES + 4096;
 
 /**
  * One request as the kernel wrote it, decoded in place. There is one object for all requests of a session.

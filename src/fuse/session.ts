@@ -17,7 +17,7 @@ import type { HandOver } from './hand-over.js';
 import { negotiate, type Negotiated } from './init.js';
 import { Opcode, SEEK_DATA, SEEK_HOLE } from './protocol.js';
 import { Reply } from './reply.js';
-import { Request } from './request.js';
+import { Request, REQUEST_MAX_BYTES } from './request.js';
 import { serve } from './transport.js';
 import { checkedXattrName, listedXattrs } from './xattr-names.js';
 
@@ -48,9 +48,6 @@ export interface SessionOptions {
 }
 
 const SPIN_DEFAULT_US = 40;
-
-/** The kernel wants room for max_write and a header; it says so with EINVAL. */
-const REQUEST_MAX_BYTES = IO_MAX_BYTES + 4096;
 
 const DOT = Buffer.from('.');
 const DOT_DOT = Buffer.from('..');

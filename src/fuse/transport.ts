@@ -27,6 +27,12 @@ export interface Transport {
   onWake: () => void;
 }
 
+/** What a read of the device that came to `result` says of the connection; undefined while there is one. */
+export function endOfConnection(result: number): 'unmounted' | 'aborted' | undefined {
+  if (result === -Errno.ENODEV || result === 0) return 'unmounted';
+  return result === -ECONNABORTED ? 'aborted' : undefined;
+}
+
 /**
  * Reads requests and hands them to `onRequest`, one at a time, until the file system is unmounted or its connection aborted.
  * Blocks the thread; any other failure of the device is thrown as FsError.
@@ -57,11 +63,9 @@ export function serve(transport: Transport): 'unmounted' | 'aborted' {
       if (pollSet.isReady(WAKE)) transport.onWake();
       if (pollSet.isReady(FUSE)) spinUntilMs = 0;
       continue;
-    } else if (result === -Errno.ENODEV || result === 0) {
-      return 'unmounted';
-    } else if (result === -ECONNABORTED) {
-      return 'aborted';
     } else if (result !== -Errno.EINTR && result !== -Errno.ENOENT) {
+      const end = endOfConnection(result);
+      if (end !== undefined) return end;
       throw new FsError(-result, 'read from /dev/fuse');
     }
     if (sinceWakeCheck >= REQUESTS_PER_WAKE_CHECK) {

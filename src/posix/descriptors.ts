@@ -1,5 +1,5 @@
 import { Errno, FsError } from '../core/index.js';
-import { bind, checked, lastErrno } from './libc.js';
+import { bind, bindAsync, checked, lastErrno } from './libc.js';
 
 const O_NONBLOCK = 0o4000;
 const O_CLOEXEC = 0o2000000;
@@ -9,6 +9,7 @@ const F_SETFL = 4;
 const read = bind('int64_t read(int fd, void *buffer, size_t length)');
 const write = bind('int64_t write(int fd, const void *buffer, size_t length)');
 const poll = bind('int poll(void *fds, unsigned long count, int timeout)');
+const pollAsync = bindAsync('int poll(void *fds, unsigned long count, int timeout)');
 const eventfd = bind('int eventfd(unsigned int initial, int flags)');
 const schedYield = bind('int sched_yield()');
 const fcntl = bind('int fcntl(int fd, int command, ...)');
@@ -91,4 +92,18 @@ export class PollSet {
   isReady(index: number): boolean {
     return this.#pollfds.readInt16LE(index * POLLFD_BYTES + 6) !== 0;
   }
+}
+
+/** Resolves when a descriptor is readable or broken, or a signal came: poll(2) on another thread. Allocated once, called often. */
+export function readable(fd: number): () => Promise<void> {
+  const pollfd = Buffer.alloc(POLLFD_BYTES);
+  pollfd.writeInt32LE(fd, 0);
+  pollfd.writeInt16LE(POLLIN, 4);
+  return async () => {
+    try {
+      await pollAsync(pollfd, 1, -1);
+    } catch (error) {
+      if (!(error instanceof FsError) || error.errno !== Errno.EINTR) throw error;
+    }
+  };
 }

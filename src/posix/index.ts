@@ -6,11 +6,11 @@
  * it reads, never retries.
  * What Node can do (readv, writev, statfs, copy_file_range) is left to Node.
  */
-export { isDead, releaseMemory } from './dead-process.js';
 export {
   createEventDrain,
   createEventFd,
   PollSet,
+  readable,
   readInto,
   setNonBlocking,
   signalEventFd,
@@ -23,4 +23,11 @@ export { getXattr, listXattrs, mknod, setModificationTime, setXattr } from './in
 export { isOpenElsewhere } from './leases.js';
 export { mapMemory, pageBytes, protectMemory, writeMemory, type MappedMemory } from './memory.js';
 export { beginWriteback } from './page-cache.js';
-export { MS_RDONLY, mount, unmount, UMOUNT_NOFOLLOW } from './mount-calls.js';
+export { MNT_DETACH, MS_RDONLY, mount, unmount, UMOUNT_NOFOLLOW } from './mount-calls.js';
+export {
+  anonymousMemoryBytes,
+  currentThreadId,
+  isDead,
+  releaseMemory,
+  threadState,
+} from './process-state.js';

@@ -2,6 +2,7 @@ import { bind, bindAsync, checked, cString } from './libc.js';
 
 /** Flags of mount(2) and umount2(2) (sys/mount.h). */
 export const MS_RDONLY = 1;
+export const MNT_DETACH = 2;
 export const UMOUNT_NOFOLLOW = 8;
 
 const mountCall = bind(

@@ -1,21 +1,25 @@
 import { realpath, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { CairnError, systemCode } from '../../core/index.js';
-import { connectMount, listMounts, startMount } from '../../daemon/index.js';
+import { clearDead, connectMount, listMounts, startMount } from '../../daemon/index.js';
 import { defineCommand, type CommandContext } from '../command.js';
 import { reportError } from '../error-report.js';
 import { durationText } from '../quantities.js';
 import { parseReference, type VersionReference } from '../reference.js';
 import { ensureHome, type Settings } from '../settings.js';
 
-async function resolveMountpoint(path: string): Promise<string> {
+async function resolveMountpoint(home: string, path: string): Promise<string> {
   const typed = resolve(path);
   try {
     const mountpoint = await realpath(typed);
     if ((await stat(mountpoint)).isDirectory()) return mountpoint;
   } catch (error) {
     if (systemCode(error) === 'ENOTCONN') {
-      throw new CairnError('conflict', `a dead mount is at ${typed}`, { hint: `cairn unmount ${typed}` });
+      // All its processes were killed: what they left in the home folder is mounted again.
+      if (await clearDead(home, typed)) return await resolveMountpoint(home, typed);
+      throw new CairnError('conflict', `a dead mount of another home or program is at ${typed}`, {
+        hint: `umount ${typed}`,
+      });
     }
     if (systemCode(error) !== 'ENOENT') throw error;
     throw new CairnError('not-found', `no folder ${typed} to mount on`, { hint: `mkdir -p ${typed}` });
@@ -104,7 +108,7 @@ export const mountCommand = defineCommand({
     }
     const startMs = performance.now();
     const reference = parseReference(workspace);
-    const mountpoint = await resolveMountpoint(dir);
+    const mountpoint = await resolveMountpoint(settings.home, dir);
     await ensureHome(settings.home);
     const mounted = await startMount({
       home: settings.home,

@@ -1,0 +1,152 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import fs from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { CairnError, messageOf } from '../core/index.js';
+import { anonymousMemoryBytes, isDead, releaseMemory, threadState } from '../posix/index.js';
+import { errorFromRecord } from './error-record.js';
+import { BEATS_MISSED_MAX, beatMs, isHeld } from './heartbeat.js';
+import { MALLOC_VARIABLES, memoryLimitBytes } from './memory-settings.js';
+import type { MountedAs } from './mount-control.js';
+import type { MountFolder } from './mount-folder.js';
+import {
+  FOLDER_VARIABLE,
+  RESTARTS_VARIABLE,
+  SUPERVISOR_VARIABLE,
+  type DaemonReport,
+} from './supervisor-protocol.js';
+
+const DAEMON = fileURLToPath(new URL('./daemon-main.js', import.meta.url));
+
+/** How often to look whether it is dead and still does not end. */
+const DEATH_CHECK_MS = 1_000;
+
+/** How a daemon ended. */
+export interface DaemonEnd {
+  /** The mount is gone, and nothing is left to be done. */
+  unmounted: boolean;
+  /** In words, for a person. */
+  how: string;
+  /** Somebody else killed it: that says nothing about the next one. */
+  killedByOthers: boolean;
+  /** From its start to the last time it was seen to work. */
+  workedMs: number;
+}
+
+/** One daemon, from its start to its end. What hangs, or takes more memory than it may, is killed. */
+export class DaemonProcess {
+  readonly #child: ChildProcess;
+  readonly #startedAtMs = performance.now();
+  readonly #checks: NodeJS.Timeout[];
+  #lastBeatAtMs = this.#startedAtMs;
+  #missedBeats = 0;
+  /** Why it is being killed. */
+  #fault: string | undefined;
+  #end: (end: DaemonEnd) => void = () => undefined;
+  /** Resolves when it answers; rejects when it cannot start. */
+  readonly started: Promise<Omit<MountedAs, 'supervisorPid'>>;
+  /** Never rejects. */
+  readonly ended: Promise<DaemonEnd>;
+
+  constructor(options: {
+    fd: number;
+    folder: MountFolder;
+    mountpoint: string;
+    /** How many there were before it. */
+    restarts: number;
+    onNote: (text: string) => void;
+  }) {
+    const { fd, folder, mountpoint, restarts } = options;
+    const log = fs.openSync(folder.logPath, 'a', 0o600);
+    const child = spawn(process.execPath, [...process.execArgv, DAEMON], {
+      stdio: ['ignore', log, log, fd, 'ipc'],
+      env: {
+        ...MALLOC_VARIABLES,
+        ...process.env,
+        [FOLDER_VARIABLE]: folder.dir,
+        [RESTARTS_VARIABLE]: String(restarts),
+        [SUPERVISOR_VARIABLE]: String(process.pid),
+      },
+    });
+    fs.closeSync(log);
+    this.#child = child;
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    this.started = new Promise((resolve, reject) => {
+      child.on('message', (report: DaemonReport) => {
+        this.#missedBeats = 0;
+        this.#lastBeatAtMs = performance.now();
+        if (report.kind === 'mounted') resolve(report.as);
+        if (report.kind !== 'failed') return;
+        const error = errorFromRecord(report.error);
+        reject(error);
+        this.kill(error.message);
+      });
+      void this.ended.then(({ how }) => {
+        const hint = `see ${folder.logPath}`;
+        reject(new CairnError('failed', `the daemon of ${mountpoint} did not start: ${how}`, { hint }));
+      });
+    });
+    this.started.catch(() => undefined);
+    child.on('error', (error) => {
+      this.#ended(null, null, messageOf(error));
+    });
+    child.on('exit', (status, signal) => {
+      this.#ended(status, signal, this.#fault);
+    });
+    this.#checks = [
+      setInterval(() => {
+        this.#checkHealth();
+      }, beatMs()),
+      setInterval(() => {
+        this.#checkDeath(options.onNote);
+      }, DEATH_CHECK_MS),
+    ];
+  }
+
+  /** `fault`: why. */
+  kill(fault: string): void {
+    this.#fault ??= fault;
+    this.#child.kill('SIGKILL');
+  }
+
+  #checkHealth(): void {
+    const { pid } = this.#child;
+    if (pid === undefined || this.#fault !== undefined) return;
+    const bytes = anonymousMemoryBytes(pid);
+    if (bytes > memoryLimitBytes()) {
+      this.kill(`it took ${String(Math.round(bytes / 2 ** 20))} MiB of memory`);
+      return;
+    }
+    this.#missedBeats += 1;
+    if (this.#missedBeats <= BEATS_MISSED_MAX || isHeld(threadState(pid))) return;
+    this.kill('it did not get on');
+  }
+
+  /**
+   * A dead daemon does not end while its feeder waits in the kernel for a page that a READ has locked: only the next daemon will answer that.
+   * So that is started although the last is still there, which then overwrites nothing: without its memory it has nothing to push.
+   */
+  #checkDeath(note: (text: string) => void): void {
+    const { pid } = this.#child;
+    if (pid === undefined || !isDead(pid)) return;
+    try {
+      if (!releaseMemory(pid)) return;
+    } catch (error) {
+      note(`a dead daemon does not end: ${messageOf(error)}`);
+      return;
+    }
+    this.#ended(null, null, this.#fault ?? 'it died, and threads of it are still there');
+  }
+
+  #ended(status: number | null, signal: NodeJS.Signals | null, fault: string | undefined): void {
+    for (const check of this.#checks) clearInterval(check);
+    const diedAtMs = fault === undefined ? performance.now() : this.#lastBeatAtMs;
+    this.#end({
+      unmounted: status === 0,
+      how: fault ?? (signal === null ? `it ended with status ${String(status)}` : `it got ${signal}`),
+      killedByOthers: fault === undefined && signal === 'SIGKILL',
+      workedMs: diedAtMs - this.#startedAtMs,
+    });
+  }
+}
