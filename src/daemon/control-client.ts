@@ -6,6 +6,7 @@ import { connectControl, isAlive } from './control-socket.js';
 import { errorFromRecord } from './error-record.js';
 import type { MountControl, MountRequest, MountStats, MountStatus, SnapshotResult } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
+import type { SharedMount } from './shared-mount.js';
 
 /** How long a daemon may take to come back after it died: its supervisor starts it at once. */
 const RECONNECT_MS = 15_000;
@@ -54,6 +55,16 @@ export class ControlClient implements MountControl {
     onProgress: (step: string) => void,
   ): Promise<SnapshotResult> {
     return (await this.#ask({ method: 'snapshot', ...options }, onProgress)) as SnapshotResult;
+  }
+
+  /** See `receiveMount`. */
+  async share(): Promise<SharedMount> {
+    return (await this.#ask({ method: 'share' })) as SharedMount;
+  }
+
+  /** The daemon ends for one of the supervisor with the pid `to`: it is ending when this resolves, with its pid. */
+  async yieldTo(to: number): Promise<number> {
+    return (await this.#ask({ method: 'yield', to })) as number;
   }
 
   async unmount(): Promise<void> {

@@ -4,7 +4,11 @@ import type { ErrorRecord } from './supervisor-protocol.js';
 export type ControlRequest =
   | { method: 'status'; limit: number }
   | { method: 'stats' }
-  | { method: 'snapshot'; message: string; author: string; rebase: boolean };
+  | { method: 'snapshot'; message: string; author: string; rebase: boolean }
+  /** To send the mount's descriptor to the socket for it in the mount's folder. */
+  | { method: 'share' }
+  /** To end, for the supervisor with this pid to go on with the mount. */
+  | { method: 'yield'; to: number };
 
 export type ControlAnswer =
   | { kind: 'step'; step: string }
@@ -23,8 +27,10 @@ export function parseControlRequest(line: string): ControlRequest | undefined {
     return undefined;
   }
   if (typeof value !== 'object' || value === null) return undefined;
-  const { method, limit, message, author, rebase } = value as Readonly<Record<string, unknown>>;
-  if (method === 'stats') return { method };
+  const { method, limit, message, author, rebase, to } = value as Readonly<Record<string, unknown>>;
+  if (method === 'stats' || method === 'share') return { method };
+  if (method === 'yield' && typeof to === 'number' && Number.isSafeInteger(to) && to > 1)
+    return { method, to };
   if (method === 'status' && typeof limit === 'number' && Number.isSafeInteger(limit) && limit >= 0) {
     return { method, limit };
   }

@@ -11,8 +11,11 @@ import type { MountFolder } from './mount-folder.js';
 import {
   FOLDER_VARIABLE,
   RESTARTS_VARIABLE,
+  STAND_BY_VARIABLE,
   SUPERVISOR_VARIABLE,
+  TOOK_OVER_VARIABLE,
   type DaemonReport,
+  type YourTurn,
 } from './supervisor-protocol.js';
 
 const DAEMON = fileURLToPath(new URL('./daemon-main.js', import.meta.url));
@@ -24,6 +27,8 @@ const DEATH_CHECK_MS = 1_000;
 export interface DaemonEnd {
   /** The mount is gone, and nothing is left to be done. */
   unmounted: boolean;
+  /** The supervisor whose daemon goes on, if it comes up. */
+  yieldedTo: number | undefined;
   /** In words, for a person. */
   how: string;
   /** Somebody else killed it: that says nothing about the next one. */
@@ -41,9 +46,12 @@ export class DaemonProcess {
   #missedBeats = 0;
   /** Why it is being killed. */
   #fault: string | undefined;
+  #yieldedTo: number | undefined;
   #end: (end: DaemonEnd) => void = () => undefined;
   /** Resolves when it answers; rejects when it cannot start. */
   readonly started: Promise<Omit<MountedAs, 'supervisorPid'>>;
+  /** Resolves when it stands by; rejects when it cannot start. */
+  readonly standing: Promise<void>;
   /** Never rejects. */
   readonly ended: Promise<DaemonEnd>;
 
@@ -53,6 +61,10 @@ export class DaemonProcess {
     mountpoint: string;
     /** How many there were before it. */
     restarts: number;
+    /** The kernel already speaks with the mount. */
+    takesOver: boolean;
+    /** Another daemon still answers: see `takeTurn`. */
+    standsBy?: boolean;
     onNote: (text: string) => void;
   }) {
     const { fd, folder, mountpoint, restarts } = options;
@@ -65,6 +77,8 @@ export class DaemonProcess {
         [FOLDER_VARIABLE]: folder.dir,
         [RESTARTS_VARIABLE]: String(restarts),
         [SUPERVISOR_VARIABLE]: String(process.pid),
+        ...(options.takesOver ? { [TOOK_OVER_VARIABLE]: '1' } : {}),
+        ...(options.standsBy === true ? { [STAND_BY_VARIABLE]: '1' } : {}),
       },
     });
     fs.closeSync(log);
@@ -72,11 +86,17 @@ export class DaemonProcess {
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
+    let stand = (): void => undefined;
+    const standing = new Promise<void>((resolve) => {
+      stand = resolve;
+    });
     this.started = new Promise((resolve, reject) => {
       child.on('message', (report: DaemonReport) => {
         this.#missedBeats = 0;
         this.#lastBeatAtMs = performance.now();
         if (report.kind === 'mounted') resolve(report.as);
+        if (report.kind === 'standing by') stand();
+        if (report.kind === 'yielding') this.#yieldedTo = report.to;
         if (report.kind !== 'failed') return;
         const error = errorFromRecord(report.error);
         reject(error);
@@ -88,6 +108,8 @@ export class DaemonProcess {
       });
     });
     this.started.catch(() => undefined);
+    this.standing = Promise.race([standing, this.started.then(() => undefined)]);
+    this.standing.catch(() => undefined);
     child.on('error', (error) => {
       this.#ended(null, null, messageOf(error));
     });
@@ -102,6 +124,11 @@ export class DaemonProcess {
         this.#checkDeath(options.onNote);
       }, DEATH_CHECK_MS),
     ];
+  }
+
+  /** Nobody else answers any more. */
+  takeTurn(): void {
+    this.#child.send({ kind: 'your turn' } satisfies YourTurn);
   }
 
   /** `fault`: why. */
@@ -144,6 +171,7 @@ export class DaemonProcess {
     const diedAtMs = fault === undefined ? performance.now() : this.#lastBeatAtMs;
     this.#end({
       unmounted: status === 0,
+      yieldedTo: this.#yieldedTo,
       how: fault ?? (signal === null ? `it ended with status ${String(status)}` : `it got ${signal}`),
       killedByOthers: fault === undefined && signal === 'SIGKILL',
       workedMs: diedAtMs - this.#startedAtMs,

@@ -4,6 +4,7 @@ import { openBlockStore, type BlockStore } from '../blocks/index.js';
 import { openCatalog, type Catalog, type Version } from '../catalog/index.js';
 import { CairnError, homeLayout } from '../core/index.js';
 import { fetchManifest, localManifestPath, openManifest } from '../manifest/index.js';
+import type { SessionEnd } from '../fuse/index.js';
 import { openObjectStore, type ObjectStore } from '../objects/index.js';
 import { LayerSet, type BaseVersion } from '../upper/index.js';
 import type { ControlRequest } from './control-protocol.js';
@@ -17,6 +18,7 @@ import { activeLayerHasChanges } from './second-look.js';
 import { Prefetcher } from './prefetcher.js';
 import { reserveNumbers } from './reserve-numbers.js';
 import type { SessionClient } from './session-client.js';
+import { sendDescriptor, type SharedMount } from './shared-mount.js';
 import { Snapshots } from './snapshots.js';
 import { FUSE_FD } from './supervisor-protocol.js';
 
@@ -29,12 +31,18 @@ const UNPACK_THREADS_MAX = 2;
 export interface DaemonOptions {
   folder: MountFolder;
   request: MountRequest;
+  /** Another daemon answered before this one. */
+  tookOver: boolean;
   /** How many daemons of this mount died before this one. */
   restarts: number;
   supervisorPid: number;
   /** Of a thread that is started already, and waits for what to do. */
   session: SessionClient;
   log: Logger;
+  /** Resolves when nobody else has the mount's layers open. */
+  turn: () => Promise<void>;
+  /** Called before it ends for another supervisor's daemon. */
+  onYield: (to: number) => Promise<void>;
   /** Called once; the process then ends with this status: 0 tells the supervisor that the mount is gone. */
   onEnded: (status: number) => void;
 }
@@ -82,7 +90,7 @@ export class Daemon {
         cacheBudgetBytes: request.cacheBudgetBytes,
         readOnly: request.readOnly,
         base: this.#base,
-        tookOver: options.restarts > 0,
+        tookOver: options.tookOver,
         spinUs: undefined,
       },
       {
@@ -127,7 +135,7 @@ export class Daemon {
 
   /** Resolves when the mount answers. */
   static async start(options: DaemonOptions): Promise<Omit<MountedAs, 'supervisorPid'>> {
-    const { folder, request, restarts, session } = options;
+    const { folder, request, tookOver, session } = options;
     const manifests = homeLayout.manifests(request.home);
     fs.mkdirSync(manifests, { recursive: true, mode: 0o700 });
     const [objects, catalog] = await Promise.all([
@@ -142,6 +150,7 @@ export class Daemon {
     });
     const fetch = async (root: BaseVersion['root']): Promise<string> =>
       await fetchManifest({ root, dir: manifests, blocks, objects });
+    await options.turn();
     const { base, resumedEdits } = await chooseBase(options, catalog, fetch);
     const daemon = new Daemon(options, { objects, blocks, catalog, base });
     await session.ready();
@@ -152,7 +161,7 @@ export class Daemon {
       seq: base.seq,
       mountpoint: request.mountpoint,
       readOnly: request.readOnly,
-      resumedEdits: resumedEdits && restarts === 0,
+      resumedEdits: resumedEdits && !tookOver,
       behindHead: !request.readOnly && (await isBehindHead(catalog, base)),
       daemonPid: process.pid,
     };
@@ -162,6 +171,15 @@ export class Daemon {
     switch (control.method) {
       case 'stats':
         return await this.#stats();
+      case 'share':
+        return this.#share();
+      case 'yield':
+        await this.#options.onYield(control.to);
+        // When this has been answered.
+        setImmediate(() => {
+          this.#options.session.release();
+        });
+        return process.pid;
       case 'status':
         return await this.#status(control.limit);
       case 'snapshot':
@@ -172,6 +190,12 @@ export class Daemon {
         }
         return await this.#snapshots.snapshot(control, onStep);
     }
+  }
+
+  #share(): SharedMount {
+    const { folder, restarts } = this.#options;
+    sendDescriptor(folder, FUSE_FD);
+    return { supervised: process.connected, restarts };
   }
 
   async #status(limit: number): Promise<unknown> {
@@ -219,10 +243,16 @@ export class Daemon {
     };
   }
 
-  async #end(how: 'unmounted' | 'aborted' | 'crashed', error: unknown): Promise<void> {
+  async #end(how: SessionEnd | 'crashed', error: unknown): Promise<void> {
     const { folder, request, log, onEnded } = this.#options;
     if (how === 'crashed') {
       log.fatal({ error }, 'a thread that answers requests died');
+      onEnded(1);
+      return;
+    }
+    if (how === 'released') {
+      log.info({}, 'another daemon goes on');
+      // What is being published is published by that one, as after a death.
       onEnded(1);
       return;
     }
@@ -247,13 +277,13 @@ async function chooseBase(
   catalog: Catalog,
   fetch: (root: BaseVersion['root']) => Promise<string>,
 ): Promise<{ base: BaseVersion; resumedEdits: boolean }> {
-  const { folder, request, restarts } = options;
+  const { folder, request, tookOver } = options;
   const kept = request.readOnly ? undefined : LayerSet.read(folder.dir);
   if (kept !== undefined) {
     LayerSet.recover(folder.dir, kept);
     await fetch(kept.base.root);
     for (const stack of kept.retained) await fetch(stack.root);
-    if (restarts > 0) return { base: kept.base, resumedEdits: true };
+    if (tookOver) return { base: kept.base, resumedEdits: true };
     if (hasEdits(folder.dir, homeLayout.manifests(request.home))) {
       if (request.seq !== undefined && request.seq !== kept.base.seq) {
         const where = `${request.workspace}@${String(kept.base.seq)}`;
@@ -264,7 +294,7 @@ async function chooseBase(
       return { base: kept.base, resumedEdits: true };
     }
   }
-  const takenOver = request.readOnly && restarts > 0 ? folder.base() : undefined;
+  const takenOver = request.readOnly && tookOver ? folder.base() : undefined;
   if (takenOver !== undefined) return { base: takenOver, resumedEdits: false };
   const version: Version = await catalog.version(request.workspace, request.seq);
   const base = { workspace: version.workspace, seq: version.seq, root: version.root };

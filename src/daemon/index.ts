@@ -22,5 +22,6 @@ export {
   knownMountpoints,
   listMounts,
   startMount,
+  takeOverMount,
   type ListedMount,
 } from './mounts.js';

@@ -30,6 +30,18 @@ export async function launchMount(request: MountRequest): Promise<MountedAs> {
   }
 }
 
+/** What `takeOverMount` promises. */
+export async function launchTakeover(home: string, mountpoint: string): Promise<MountedAs> {
+  for (const folder of MountFolder.list(home)) {
+    const request = folder.request();
+    if (request?.mountpoint === mountpoint && (await isAlive(folder)))
+      return await startSupervisor(folder, request, 'takeover');
+  }
+  throw new CairnError('not-found', `no mount of this home answers at ${mountpoint}`, {
+    hint: 'cairn mount without arguments lists the mounts',
+  });
+}
+
 /** One for each workspace at each mountpoint. */
 function folderFor({ home, workspace, mountpoint }: MountRequest): MountFolder {
   const digest = createHash('sha256').update(mountpoint).digest('hex').slice(0, 12);
@@ -41,9 +53,13 @@ async function superviseHere(folder: MountFolder, request: MountRequest): Promis
   return await new Supervisor(folder, request).start();
 }
 
-async function startSupervisor(folder: MountFolder, request: MountRequest): Promise<MountedAs> {
+async function startSupervisor(
+  folder: MountFolder,
+  request: MountRequest,
+  ...how: 'takeover'[]
+): Promise<MountedAs> {
   const log = fs.openSync(folder.logPath, 'a', 0o600);
-  const supervisor = spawn(process.execPath, [...process.execArgv, SUPERVISOR, folder.dir], {
+  const supervisor = spawn(process.execPath, [...process.execArgv, SUPERVISOR, folder.dir, ...how], {
     stdio: ['ignore', log, log, 'ipc'],
     detached: true,
     cwd: '/',

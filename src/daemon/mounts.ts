@@ -22,6 +22,15 @@ export async function startMount(request: MountRequest): Promise<MountedAs> {
 }
 
 /**
+ * Replaces the processes of a mount by those of this release, while programs use it: they see a pause, as when the daemon dies. What was asked for when it
+ * was mounted stays; the environment is the caller's. If the new ones do not come up, the old ones go on, and this throws why.
+ */
+export async function takeOverMount(home: string, mountpoint: string): Promise<MountedAs> {
+  const { launchTakeover } = await import('./launch-mount.js');
+  return await launchTakeover(home, mountpoint);
+}
+
+/**
  * Clears what is left at a mountpoint of this home when all processes of its mount were killed. False when that is no mount of this home. To be
  * called for a mountpoint that says ENOTCONN.
  */

@@ -2,7 +2,13 @@ import fs from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import type { BlockCounters } from '../blocks/index.js';
 import type { BlockId } from '../core/index.js';
-import { createFeederRing, pushedFiles, RequestCounters, type Negotiated } from '../fuse/index.js';
+import {
+  createFeederRing,
+  pushedFiles,
+  RequestCounters,
+  type Negotiated,
+  type SessionEnd,
+} from '../fuse/index.js';
 import type { TreeChanges } from '../manifest/index.js';
 import { createEventFd, signalEventFd, threadState } from '../posix/index.js';
 import type { BaseVersion, LayerNumbers, SealedLayer } from '../upper/index.js';
@@ -21,7 +27,7 @@ export interface SessionEvents {
   onUsed(block: BlockId): void;
   onFailure(what: string, message: string): void;
   /** The mount is gone, or the thread is. */
-  onEnded(how: 'unmounted' | 'aborted' | 'crashed', error: unknown): void;
+  onEnded(how: SessionEnd | 'crashed', error: unknown): void;
 }
 
 type Answer = Extract<
@@ -39,9 +45,11 @@ export class SessionClient {
   #events: SessionEvents | undefined;
   readonly #ready: Promise<void>;
   #becomeReady: () => void = () => undefined;
+  #failReady: (error: unknown) => void = () => undefined;
   #waiting: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | undefined;
   #queue: Promise<unknown> = Promise.resolve();
   #ended = false;
+  #isReady = false;
   #threadId: number | undefined;
   #progress = 0;
 
@@ -49,9 +57,11 @@ export class SessionClient {
     this.#worker = worker;
     this.counters = new RequestCounters();
     this.#wakeFd = createEventFd();
-    this.#ready = new Promise((resolve) => {
+    this.#ready = new Promise((resolve, reject) => {
       this.#becomeReady = resolve;
+      this.#failReady = reject;
     });
+    this.#ready.catch(() => undefined);
     this.#worker.on('message', (message: FromSession) => {
       this.#receive(message);
     });
@@ -95,7 +105,7 @@ export class SessionClient {
     return pushedFiles(this.#feederRing);
   }
 
-  /** Resolves when the thread answers requests. */
+  /** Resolves when the thread answers requests; rejects when it cannot. */
   async ready(): Promise<void> {
     await this.#ready;
   }
@@ -123,6 +133,12 @@ export class SessionClient {
   /** Afterwards the layers in the mount's folder hold everything that was answered before. */
   async fold(): Promise<void> {
     await this.#ask({ kind: 'fold' });
+  }
+
+  /** The thread ends between two requests, with all in order that it has open: then `onEnded` says so. */
+  release(): void {
+    this.#worker.postMessage({ kind: 'release' } satisfies ToSession);
+    signalEventFd(this.#wakeFd);
   }
 
   async blockCounters(): Promise<BlockCounters> {
@@ -154,6 +170,7 @@ export class SessionClient {
         this.#threadId = message.threadId;
         break;
       case 'ready':
+        this.#isReady = true;
         this.#becomeReady();
         break;
       case 'feederWanted':
@@ -209,10 +226,11 @@ export class SessionClient {
     });
   }
 
-  #end(how: 'unmounted' | 'aborted' | 'crashed', error: unknown): void {
+  #end(how: SessionEnd | 'crashed', error: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#waiting?.reject(new Error('the mount has ended'));
-    this.#events?.onEnded(how, error);
+    if (this.#isReady) this.#events?.onEnded(how, error);
+    else this.#failReady(error);
   }
 }

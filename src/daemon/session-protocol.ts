@@ -1,6 +1,6 @@
 import type { BlockCounters } from '../blocks/index.js';
 import type { BlockId, Ino } from '../core/index.js';
-import type { Negotiated } from '../fuse/index.js';
+import type { Negotiated, SessionEnd } from '../fuse/index.js';
 import type { TreeChanges } from '../manifest/index.js';
 import type { BaseVersion, LayerNumbers, SealedLayer } from '../upper/index.js';
 import type { ReadPart } from '../vfs/index.js';
@@ -35,7 +35,9 @@ export type ToSession =
   | { kind: 'settle' }
   /** To commit all that was answered to the layer's database, for others to read. */
   | { kind: 'fold' }
-  | { kind: 'counters' };
+  | { kind: 'counters' }
+  /** To end between two requests: another process goes on. */
+  | { kind: 'release' };
 
 /** To the main thread. */
 export type FromSession =
@@ -60,7 +62,7 @@ export type FromSession =
   | { kind: 'refused'; message: string }
   /** A request was answered EIO, or its reply was not taken. */
   | { kind: 'failure'; what: string; message: string }
-  | { kind: 'ended'; how: 'unmounted' | 'aborted' };
+  | { kind: 'ended'; how: SessionEnd };
 
 /** What the feeder thread is started with. */
 export interface FeederStart {

@@ -30,6 +30,7 @@ class SessionThread {
   readonly #feeder: Feeder | undefined;
   readonly #manifests = new Map<string, ManifestReader>();
   readonly #openLayers = new Map<number, UpperLayer>();
+  #isReleased = false;
 
   constructor(start: SessionStart, port: MessagePort) {
     this.#start = start;
@@ -86,9 +87,11 @@ class SessionThread {
         ) {
           const message = next.message as ToSession;
           if (message.kind === 'counters') this.#send({ kind: 'counters', blocks: blocks.counters });
+          else if (message.kind === 'release') this.#isReleased = true;
           else this.#obey(message);
         }
       },
+      isReleased: () => this.#isReleased,
       onNegotiated: (negotiated) => {
         this.#send({ kind: 'negotiated', negotiated });
       },
@@ -123,7 +126,7 @@ class SessionThread {
     this.#port.postMessage(message);
   }
 
-  #obey(message: Exclude<ToSession, { kind: 'counters' }>): void {
+  #obey(message: Exclude<ToSession, { kind: 'counters' | 'release' }>): void {
     try {
       switch (message.kind) {
         case 'seal':

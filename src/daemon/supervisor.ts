@@ -1,16 +1,21 @@
 import fs from 'node:fs';
 import { CairnError, messageOf } from '../core/index.js';
 import { mountFuse, refuseRequests, requestResend, unmountFuse } from '../fuse/index.js';
+import { isDead, threadState } from '../posix/index.js';
 import { serveControl } from './control-server.js';
+import { isAlive } from './control-socket.js';
 import { DaemonProcess } from './daemon-process.js';
 import type { MountedAs, MountRequest } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
+import type { SharedMount } from './shared-mount.js';
 
 /** A daemon that worked for so long was healthy: the next death counts as a first one. */
 const HEALTHY_MS = 10_000;
 const QUICK_DEATHS_MAX = 10;
 const BACKOFF_FIRST_MS = 20;
 const BACKOFF_MAX_MS = 2_000;
+/** How often to look whether another process has come up, or ended. */
+const LOOK_MS = 20;
 
 /**
  * Holds the mount's descriptor and does nothing else that could fail: while it lives, the mount lives (law 5). It starts the daemon, and
@@ -22,6 +27,7 @@ export class Supervisor {
   readonly #request: MountRequest;
   #fd = -1;
   #restarts = 0;
+  #takesOver = false;
   /** Resolves when the mount is gone; rejects when that was after its daemon could not be kept alive. */
   #ended: Promise<void> = Promise.resolve();
 
@@ -43,8 +49,8 @@ export class Supervisor {
     const daemon = this.#startDaemon();
     try {
       const as = await daemon.started;
-      this.#ended = this.#keepAlive(daemon);
-      this.#ended.catch(() => undefined);
+      this.#takesOver = true;
+      this.#serve(daemon);
       return { ...as, supervisorPid: process.pid };
     } catch (error) {
       daemon.kill('it did not start');
@@ -55,17 +61,59 @@ export class Supervisor {
     }
   }
 
+  /**
+   * Goes on with a mount that another supervisor and its daemon serve, which then end. They go on if this fails; then the mount is theirs. `shared`:
+   * of `receiveMount`; `yieldMount` asks that daemon to end, and resolves with its pid.
+   */
+  async takeOver(
+    { fd, supervised, restarts }: SharedMount & { fd: number },
+    yieldMount: () => Promise<number>,
+  ): Promise<MountedAs> {
+    this.#fd = fd;
+    this.#restarts = restarts;
+    this.#takesOver = true;
+    const daemon = this.#startDaemon({ standsBy: true });
+    let isOurs = false;
+    try {
+      await daemon.standing;
+      const daemonPid = await yieldMount();
+      while (isRunning(daemonPid)) await delay(LOOK_MS);
+      // Nobody else is there to go on.
+      isOurs = !supervised;
+      daemon.takeTurn();
+      const as = await daemon.started;
+      isOurs = true;
+      return { ...as, supervisorPid: process.pid };
+    } catch (error) {
+      daemon.kill('it did not take over');
+      if (!isOurs) {
+        await daemon.ended;
+        fs.closeSync(fd);
+      }
+      throw error;
+    } finally {
+      if (isOurs) this.#serve(daemon);
+    }
+  }
+
+  #serve(daemon: DaemonProcess): void {
+    this.#ended = this.#keepAlive(daemon);
+    this.#ended.catch(() => undefined);
+  }
+
   /** Passes a termination signal on as an orderly unmount; programs that use the mount keep it. */
   async unmount(): Promise<void> {
     await unmountFuse(this.#request.mountpoint);
   }
 
-  #startDaemon(): DaemonProcess {
+  #startDaemon({ standsBy = false } = {}): DaemonProcess {
     return new DaemonProcess({
       fd: this.#fd,
       folder: this.#folder,
       mountpoint: this.#request.mountpoint,
       restarts: this.#restarts,
+      takesOver: this.#takesOver,
+      standsBy,
       onNote: (text) => {
         this.#note(text);
       },
@@ -77,6 +125,11 @@ export class Supervisor {
     for (let daemon = first; ; daemon = this.#startDaemon()) {
       const end = await daemon.ended;
       if (end.unmounted) return;
+      if (end.yieldedTo !== undefined) {
+        if (await this.#isTakenOver(end.yieldedTo)) return;
+        this.#note('the supervisor that wanted to take over did not come up');
+        continue;
+      }
       this.#note(`the daemon died: ${end.how}`);
       this.#restarts += 1;
       quickDeaths = end.killedByOthers || end.workedMs > HEALTHY_MS ? 0 : quickDeaths + 1;
@@ -86,6 +139,19 @@ export class Supervisor {
         );
       }
       if (quickDeaths > 1) await delay(Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** quickDeaths));
+    }
+  }
+
+  /** Resolves when the daemon of another supervisor answers, or that supervisor has ended. */
+  async #isTakenOver(supervisorPid: number): Promise<boolean> {
+    for (;;) {
+      const running = isRunning(supervisorPid);
+      if (await isAlive(this.#folder)) {
+        fs.closeSync(this.#fd);
+        return true;
+      }
+      if (!running) return false;
+      await delay(LOOK_MS);
     }
   }
 
@@ -121,6 +187,11 @@ export class Supervisor {
       // The mount matters more.
     }
   }
+}
+
+/** A process that is not waited for by whoever started it is none any more. */
+function isRunning(pid: number): boolean {
+  return threadState(pid) !== undefined && !isDead(pid);
 }
 
 async function delay(ms: number): Promise<void> {

@@ -18,7 +18,7 @@ import { negotiate, type Negotiated } from './init.js';
 import { Opcode, SEEK_DATA, SEEK_HOLE } from './protocol.js';
 import { Reply } from './reply.js';
 import { Request, REQUEST_MAX_BYTES } from './request.js';
-import { serve } from './transport.js';
+import { serve, type SessionEnd } from './transport.js';
 import { checkedXattrName, listedXattrs } from './xattr-names.js';
 
 /** Blocks that can be had without waiting; see `CachedBlockReader` of the blocks folder. */
@@ -39,6 +39,8 @@ export interface SessionOptions {
   /** Readable when `onWake` should run, which drains it: how other threads get this one's attention. */
   wakeFd: number;
   onWake: () => void;
+  /** Asked after `onWake`: true ends the session between two requests, for another process to go on with. */
+  isReleased?: () => boolean;
   /** Once per mount, when the kernel has been answered: to be stored for the daemon that takes over. */
   onNegotiated: (negotiated: Negotiated) => void;
   /** A request failed with something that is no FsError; it was answered with EIO. */
@@ -65,11 +67,11 @@ const NO_REPLY = false;
 const WITH_REPLY = true;
 
 /**
- * Answers everything the kernel asks of a mount, on the calling thread, until it is unmounted or aborted.
+ * Answers everything the kernel asks of a mount, on the calling thread, until it is unmounted, aborted or released.
  *
  * A daemon that takes over a mount calls `requestResend` first. An error of the device itself is thrown.
  */
-export function runSession(options: SessionOptions): 'unmounted' | 'aborted' {
+export function runSession(options: SessionOptions): SessionEnd {
   const session = new Session(options);
   return serve({
     fd: options.fd,
@@ -81,6 +83,7 @@ export function runSession(options: SessionOptions): 'unmounted' | 'aborted' {
     },
     onSpareTime: () => options.fileSystem.workAhead(),
     onWake: options.onWake,
+    isReleased: options.isReleased ?? (() => false),
   });
 }
 

@@ -10,6 +10,9 @@ const REQUESTS_PER_WAKE_CHECK = 64;
 const FUSE = 0;
 const WAKE = 1;
 
+/** `released`: as it was asked to; the connection goes on. */
+export type SessionEnd = 'unmounted' | 'aborted' | 'released';
+
 export interface Transport {
   /** Of /dev/fuse, mounted. Set to O_NONBLOCK here. */
   fd: number;
@@ -25,6 +28,8 @@ export interface Transport {
   onSpareTime: () => boolean;
   /** Drains `wakeFd` and does what it stands for. */
   onWake: () => void;
+  /** Asked after `onWake`: whether the session is to end, and another process to go on. */
+  isReleased: () => boolean;
 }
 
 /** What a read of the device that came to `result` says of the connection; undefined while there is one. */
@@ -34,10 +39,10 @@ export function endOfConnection(result: number): 'unmounted' | 'aborted' | undef
 }
 
 /**
- * Reads requests and hands them to `onRequest`, one at a time, until the file system is unmounted or its connection aborted.
+ * Reads requests and hands them to `onRequest`, one at a time, until the file system is unmounted, its connection aborted, or it is released.
  * Blocks the thread; any other failure of the device is thrown as FsError.
  */
-export function serve(transport: Transport): 'unmounted' | 'aborted' {
+export function serve(transport: Transport): SessionEnd {
   const { fd, buffer, spinUs } = transport;
   const pollSet = new PollSet([fd, transport.wakeFd]);
   setNonBlocking(fd);
@@ -60,7 +65,10 @@ export function serve(transport: Transport): 'unmounted' | 'aborted' {
         continue;
       }
       pollSet.wait(-1);
-      if (pollSet.isReady(WAKE)) transport.onWake();
+      if (pollSet.isReady(WAKE)) {
+        transport.onWake();
+        if (transport.isReleased()) return 'released';
+      }
       if (pollSet.isReady(FUSE)) spinUntilMs = 0;
       continue;
     } else if (result !== -Errno.EINTR && result !== -Errno.ENOENT) {
@@ -71,7 +79,10 @@ export function serve(transport: Transport): 'unmounted' | 'aborted' {
     if (sinceWakeCheck >= REQUESTS_PER_WAKE_CHECK) {
       sinceWakeCheck = 0;
       pollSet.wait(0);
-      if (pollSet.isReady(WAKE)) transport.onWake();
+      if (pollSet.isReady(WAKE)) {
+        transport.onWake();
+        if (transport.isReleased()) return 'released';
+      }
     }
   }
 }

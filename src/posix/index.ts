@@ -17,7 +17,7 @@ export {
   writeFrom,
   yieldCpu,
 } from './descriptors.js';
-export { receiveFd, socketPair } from './fd-passing.js';
+export { bindDatagramSocket, receiveFd, sendFd, socketPair } from './fd-passing.js';
 export { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate, seek, syncfs } from './file-space.js';
 export { getXattr, listXattrs, mknod, setModificationTime, setXattr } from './inode-calls.js';
 export { isOpenElsewhere } from './leases.js';
@@ -27,6 +27,7 @@ export { MNT_DETACH, MS_RDONLY, mount, unmount, UMOUNT_NOFOLLOW } from './mount-
 export {
   anonymousMemoryBytes,
   currentThreadId,
+  dieWithParent,
   isDead,
   releaseMemory,
   threadState,

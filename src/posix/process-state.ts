@@ -10,6 +10,10 @@ const PROCESS_MRELEASE = 448;
 /** In no reply, so core's table does not have it. */
 const ESRCH = 3;
 
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
+
+const prctl = bind('int prctl(int option, ...)');
 const systemCall = bind('int64_t syscall(int64_t number, int64_t first, int64_t second)');
 
 /**
@@ -34,6 +38,11 @@ export function isDead(pid: number): boolean {
 /** The id of the calling thread, as `threadState` takes it. */
 export function currentThreadId(): number {
   return Number(path.basename(readlinkSync('/proc/thread-self')));
+}
+
+/** Whether the calling process is killed when its parent ends (prctl(2), PR_SET_PDEATHSIG). */
+export function dieWithParent(dies: boolean): void {
+  checked(prctl(PR_SET_PDEATHSIG, 'unsigned long', dies ? SIGKILL : 0), 'prctl');
 }
 
 /** Memory that a process has to itself and that is on no disk (RssAnon of proc_pid_status(5)), in bytes; 0 when it is gone. */

@@ -1,7 +1,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { CairnError, systemCode } from '../../core/index.js';
-import { clearDead, connectMount, listMounts, startMount } from '../../daemon/index.js';
+import { clearDead, connectMount, listMounts, startMount, takeOverMount } from '../../daemon/index.js';
 import { defineCommand, type CommandContext } from '../command.js';
 import { reportError } from '../error-report.js';
 import { durationText } from '../quantities.js';
@@ -74,6 +74,24 @@ async function printMounts({ settings, output }: CommandContext): Promise<void> 
   if (mounts.length === 0) await output.line('nothing is mounted');
 }
 
+async function takeOver(
+  path: string | undefined,
+  more: string | undefined,
+  { settings, output }: CommandContext,
+): Promise<void> {
+  if (path === undefined || more !== undefined) {
+    throw new CairnError('usage', '--takeover needs the mountpoint, and nothing else', {
+      hint: 'cairn mount --takeover <dir>',
+    });
+  }
+  const startMs = performance.now();
+  const mountpoint = resolve(path);
+  const mounted = await takeOverMount(settings.home, mountpoint);
+  const tookMs = performance.now() - startMs;
+  await output.document({ ...mounted, tookMs });
+  await output.line(`${mountpoint} has new processes, in ${durationText(tookMs)}`);
+}
+
 export const mountCommand = defineCommand({
   name: 'mount',
   summary: 'mount a version of a workspace as a directory, or list the mounts',
@@ -87,16 +105,25 @@ export const mountCommand = defineCommand({
     'read-only': { type: 'boolean', describe: 'allow no edits' },
     'allow-other': { type: 'boolean', describe: 'let other users in, as permissions say' },
     foreground: { type: 'boolean', describe: 'stay until it is unmounted' },
+    takeover: {
+      type: 'boolean',
+      describe: 'replace the processes of a mount that is in use by those of this release',
+    },
     'log-level': { type: 'string', describe: 'of the log in the home folder (CAIRN_LOG_LEVEL)' },
   },
   examples: [
     ['mount demo ~/demo', 'mount the newest version'],
     ['mount demo@7 /mnt/old --read-only', 'look at an old one'],
     ['mount demo ~/demo --cache-size 50GiB', 'keep more on disk'],
+    ['mount --takeover ~/demo', 'after an upgrade, without unmounting'],
     ['mount', 'list the mounts'],
   ],
   run: async ({ workspace, dir }, options, context) => {
     const { settings, output } = context;
+    if (options.takeover) {
+      await takeOver(workspace, dir, context);
+      return;
+    }
     if (workspace === undefined) {
       await printMounts(context);
       return;
