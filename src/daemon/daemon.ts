@@ -155,7 +155,7 @@ export class Daemon {
     const daemon = new Daemon(options, { objects, blocks, catalog, base });
     await session.ready();
     await serveControl(folder, async (control, onStep) => await daemon.#answer(control, onStep));
-    daemon.#snapshots?.resume(resumedEdits, restarts > 0);
+    daemon.#snapshots?.resume(resumedEdits, tookOver);
     return {
       workspace: request.workspace,
       seq: base.seq,
