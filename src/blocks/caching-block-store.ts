@@ -190,7 +190,7 @@ class CachingBlockStore implements BlockStore {
   async #fetch(id: BlockId, flight: Flight): Promise<Arrival> {
     const { signal } = flight.abort;
     const [object] = await Promise.all([
-      this.#objects.get(blockKey(id), { signal, maxBytes: BLOCK_OBJECT_MAX_BYTES }),
+      this.#objects.get(blockKey(id), { signal, maxBytes: BLOCK_OBJECT_MAX_BYTES, expected: true }),
       this.#cache.room(),
     ]);
     flight.fetchedBytes += object.length;

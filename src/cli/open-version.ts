@@ -37,7 +37,8 @@ export async function withStores<Result>(
       import('../objects/index.js'),
       import('../blocks/index.js'),
     ]);
-    const objects = await openObjectStore(settings.store);
+    const inUse = !(await catalog.isEmpty());
+    const objects = await openObjectStore(settings.store, { inUse });
     try {
       const blocks = await openBlockStore({
         objects,

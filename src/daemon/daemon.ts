@@ -139,7 +139,7 @@ export class Daemon {
     const manifests = homeLayout.manifests(request.home);
     fs.mkdirSync(manifests, { recursive: true, mode: 0o700 });
     const [objects, catalog] = await Promise.all([
-      openObjectStore(request.store),
+      openObjectStore(request.store, { inUse: true }),
       openCatalog(request.catalog),
     ]);
     const blocks = await openBlockStore({

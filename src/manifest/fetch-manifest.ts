@@ -90,8 +90,9 @@ async function getIndex(
   objects: IndexStore,
   options: { signal?: AbortSignal },
 ): Promise<Buffer> {
-  const bytes = await objects.get(manifestKey(root), options);
-  return rootOf(bytes) === root ? bytes : objects.get(manifestKey(root), options);
+  const get = (): Promise<Buffer> => objects.get(manifestKey(root), { ...options, expected: true });
+  const bytes = await get();
+  return rootOf(bytes) === root ? bytes : get();
 }
 
 function stretchesByBlock(index: ManifestIndex): Map<BlockId, WantedStretch[]> {

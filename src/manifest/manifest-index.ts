@@ -20,7 +20,8 @@ const RUN_BYTES = 40;
  * makes.
  */
 export interface IndexStore {
-  get(key: string, options?: { signal?: AbortSignal }): Promise<Buffer>;
+  /** `expected`: a version names it, so it must be there. */
+  get(key: string, options?: { signal?: AbortSignal; expected?: boolean }): Promise<Buffer>;
   put(key: string, body: Uint8Array, options?: { ifAbsent?: boolean }): Promise<unknown>;
 }
 

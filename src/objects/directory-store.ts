@@ -20,6 +20,9 @@ import { TemporaryFiles } from './temporary-files.js';
 /** Objects never change, and their mode says so; removing one needs the folder's permission only. */
 const OBJECT_MODE = 0o444;
 
+/** FORMAT.md O-1. */
+const MANIFESTS_FOLDER = 'manifests';
+
 const STREAM_CHUNK_BYTES = 256 * 1024;
 
 /**
@@ -28,8 +31,9 @@ const STREAM_CHUNK_BYTES = 256 * 1024;
  * `tmp/`, which the next opening removes. Who is told that an object is there (`exists`, `head`) relies on it from then on, and its
  * writer may not have come to its last fsync: so that one is made again first.
  *
- * The directory is made by the first write. Once it has been seen, its absence means that a file system is not mounted: that is
- * `unreachable`, never an empty store. Bounds nothing itself: see LimitedStore.
+ * The directory is made by the first write. Once it has been seen, or is known to be in use, its absence means that a file system is not
+ * mounted: that is `unreachable`, never an empty store. One in use has manifests: an empty mountpoint is not taken for it. Bounds nothing
+ * itself: see LimitedStore.
  */
 export class DirectoryStore implements ObjectStore {
   readonly url: string;
@@ -37,25 +41,33 @@ export class DirectoryStore implements ObjectStore {
   readonly #root: string;
   readonly #folders = new DurableFolders();
   readonly #temporaries: TemporaryFiles;
+  /** What is there when the store is. */
+  readonly #sign: string;
   #rootSeen: boolean;
 
-  private constructor(root: string, rootSeen: boolean, temporaries: TemporaryFiles) {
+  private constructor(
+    root: string,
+    { rootSeen, inUse }: { rootSeen: boolean; inUse: boolean },
+    temporaries: TemporaryFiles,
+  ) {
     this.url = pathToFileURL(root).href;
     this.#root = root;
-    this.#rootSeen = rootSeen;
+    this.#sign = inUse ? join(root, MANIFESTS_FOLDER) : root;
+    this.#rootSeen = rootSeen || inUse;
     this.#temporaries = temporaries;
   }
 
   /**
    * Opens the store in `root`, an absolute path, and removes what writers that died have left in it.
    *
+   * @param inUse it has objects: the directory is never made.
    * @throws CairnError `usage` when `root` is a file, `access-denied` when it is out of reach.
    */
-  static async open(root: string): Promise<DirectoryStore> {
+  static async open(root: string, inUse = false): Promise<DirectoryStore> {
     const temporaries = await TemporaryFiles.in(join(root, TEMPORARY_SEGMENT));
     const url = pathToFileURL(root).href;
     const rootSeen = await findRoot(root, url);
-    const store = new DirectoryStore(root, rootSeen, temporaries);
+    const store = new DirectoryStore(root, { rootSeen, inUse }, temporaries);
     if (rootSeen) await store.#attempt('open', store.url, undefined, () => temporaries.sweep());
     return store;
   }
@@ -241,6 +253,7 @@ export class DirectoryStore implements ObjectStore {
   ): Promise<'written' | 'exists'> {
     const path = this.#path(key);
     const folder = dirname(path);
+    if (this.#sign !== this.#root) await this.#rootIsThere();
     await this.#makeFolder(this.#temporaries.folder);
     await this.#makeFolder(folder);
     const temporary = this.#temporaries.newPath();
@@ -321,19 +334,19 @@ export class DirectoryStore implements ObjectStore {
 
   /** False when the folder was never made. @throws CairnError `unreachable` when it was, and has gone. */
   async #rootIsThere(): Promise<boolean> {
-    if (await isDirectory(this.#root)) return true;
+    if (await isDirectory(this.#sign)) return true;
     if (this.#rootSeen) throw this.#rootMissing();
     return false;
   }
 
   async #objectMissing(key: string): Promise<CairnError> {
-    if (!(await isDirectory(this.#root))) return this.#rootMissing();
+    if (!(await isDirectory(this.#sign))) return this.#rootMissing();
     return new CairnError('not-found', `there is no ${this.#name(key)}`);
   }
 
   #rootMissing(): CairnError {
     return this.#rootSeen
-      ? new CairnError('unreachable', `the folder ${this.#root} of ${this.url} has gone`, {
+      ? new CairnError('unreachable', `the store has gone from the folder ${this.#root} of ${this.url}`, {
           hint: 'mount the file system it is on',
         })
       : new CairnError('not-found', `there is no folder ${this.#root} for ${this.url}`, {
@@ -435,6 +448,7 @@ function meaningOf(systemError: string, root: string): { code: ErrorCode; hint?:
     case 'EDQUOT':
       return { code: 'no-space', hint: `make room on the file system of ${root}` };
     case 'ENOENT': // A folder went away between two steps.
+    case 'EIO': // Of a disk that fails now and then, or of a network file system whose server is away.
     case 'ESTALE':
     case 'ENOTCONN':
     case 'ETIMEDOUT':

@@ -21,18 +21,30 @@ const REQUEST_LIMITS = { reads: 32, writes: 16 };
 
 const URL_HINT = 'a store is file:///directory or s3://bucket/prefix';
 
+export interface StoreOptions {
+  /**
+   * Versions refer to objects in it, so it is there: a directory that is not is a file system that is not mounted, `unreachable`, and
+   * not made by the first write.
+   */
+  inUse?: boolean;
+  /** Aborted: nothing is tried again any more. What is under way is finished. */
+  impatience?: AbortSignal;
+}
+
 /**
  * The store at `url`: `file:///dir`, or `s3://bucket` or `s3://bucket/prefix` (endpoint, region and credentials from the
  * environment, see S3Store). The caller closes it.
  *
  * @throws CairnError `usage` for a URL that is neither, `access-denied` for a directory out of reach.
  */
-export async function openObjectStore(url: string): Promise<ObjectStore> {
-  return new RetryingStore(new LimitedStore(await openBareStore(url), REQUEST_LIMITS));
+export async function openObjectStore(url: string, options: StoreOptions = {}): Promise<ObjectStore> {
+  const { inUse = false, impatience } = options;
+  const bare = await openBareStore(url, inUse);
+  return new RetryingStore(new LimitedStore(bare, REQUEST_LIMITS), { impatience });
 }
 
-async function openBareStore(url: string): Promise<ObjectStore> {
-  if (url.startsWith('file:')) return DirectoryStore.open(directoryOf(url));
+async function openBareStore(url: string, inUse: boolean): Promise<ObjectStore> {
+  if (url.startsWith('file:')) return DirectoryStore.open(directoryOf(url), inUse);
   if (url.startsWith('s3:')) {
     const { bucket, prefix } = bucketAndPrefixOf(url);
     // The SDK takes a third of a second to load: only those who need it pay.

@@ -6,6 +6,8 @@ export interface StoreCounters {
   retries: number;
   bytesIn: number;
   bytesOut: number;
+  /** While requests end `unreachable`: since when none was answered, by the system's clock, and the last error. */
+  outage: { sinceMs: number; problem: string } | undefined;
 }
 
 export interface GetOptions {
@@ -16,6 +18,11 @@ export interface GetOptions {
    * unless given, for `getStream` none.
    */
   maxBytes?: number;
+  /**
+   * Something that was published names the object, so it was put: `not-found` is as worth a retry as `unreachable`. There are servers that
+   * show an object some time after its put (replicated ones, caches in between).
+   */
+  expected?: boolean;
   /** Bytes [start, end) of the object, at least one. An object that ends before `end` is refused as corrupt. */
   range?: { start: number; end: number };
 }

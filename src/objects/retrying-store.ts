@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { CairnError } from '../core/index.js';
+import { CairnError, messageOf } from '../core/index.js';
 import type { GetOptions, ListOptions, ObjectStore, PutOptions, StoreCounters } from './object-store.js';
 
 export interface RetryPolicy {
@@ -15,6 +15,8 @@ export interface RetryPolicy {
   now: () => number;
   /** Evenly from [0, 1). */
   random: () => number;
+  /** Aborted when nobody has the patience for another attempt any more: what fails has failed. */
+  impatience: AbortSignal | undefined;
   /** Resolves after `ms`, or rejects when the signal is aborted. */
   sleep: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
 }
@@ -26,14 +28,15 @@ const POLICY: RetryPolicy = {
   deadlineMs: 60_000,
   now: () => performance.now(),
   random: Math.random,
+  impatience: undefined,
   sleep: (ms, signal) => delay(ms, undefined, signal === undefined ? {} : { signal }),
 };
 
 /**
- * Tries again what ended `unreachable`, and nothing else, after a pause chosen evenly between nothing and an exponentially growing
+ * Tries again what ended `unreachable` (and `not-found`, of an object that is expected), and nothing else, after a pause chosen evenly between nothing and an exponentially growing
  * limit ("full jitter": Brooker, "Exponential Backoff And Jitter", 2015), so that the clients of a store that comes back do not come
  * back together. What fails to the end is the last error, with the number of attempts. `putStream` is not retried, `getStream`
- * until its first byte, `list` goes on after the last key.
+ * until its first byte, `list` goes on after the last key. It knows best whether the store is there, and says so in the counters' `outage`.
  */
 export class RetryingStore implements ObjectStore {
   readonly #inner: ObjectStore;
@@ -53,11 +56,11 @@ export class RetryingStore implements ObjectStore {
   }
 
   get(key: string, options?: GetOptions): Promise<Buffer> {
-    return this.#retried(options?.signal, () => this.#inner.get(key, options));
+    return this.#retried(options?.signal, () => this.#inner.get(key, options), options?.expected);
   }
 
   getStream(key: string, options?: GetOptions): Promise<Readable> {
-    return this.#retried(options?.signal, () => this.#inner.getStream(key, options));
+    return this.#retried(options?.signal, () => this.#inner.getStream(key, options), options?.expected);
   }
 
   /**
@@ -99,8 +102,10 @@ export class RetryingStore implements ObjectStore {
           after = entry.key;
           attempts = this.#newAttempts(options.signal);
         }
+        this.counters.outage = undefined;
         return;
       } catch (error) {
+        this.#noteOutage(error);
         await attempts.pauseAfter(error);
       }
     }
@@ -126,19 +131,33 @@ export class RetryingStore implements ObjectStore {
     }
   }
 
-  async #retried<T>(signal: AbortSignal | undefined, operation: () => Promise<T>): Promise<T> {
-    const attempts = this.#newAttempts(signal);
+  async #retried<T>(
+    signal: AbortSignal | undefined,
+    operation: () => Promise<T>,
+    expected?: boolean,
+  ): Promise<T> {
+    const attempts = this.#newAttempts(signal, expected);
     for (;;) {
       try {
-        return await operation();
+        const result = await operation();
+        this.counters.outage = undefined;
+        return result;
       } catch (error) {
+        this.#noteOutage(error);
         await attempts.pauseAfter(error);
       }
     }
   }
 
-  #newAttempts(signal: AbortSignal | undefined): Attempts {
-    return new Attempts(this.#policy, this.counters, signal);
+  /** Any answer that is not `unreachable` is one; an abort says nothing. */
+  #noteOutage(error: unknown): void {
+    if (!(error instanceof CairnError)) return;
+    const sinceMs = this.counters.outage?.sinceMs ?? Date.now();
+    this.counters.outage = isUnreachable(error) ? { sinceMs, problem: messageOf(error) } : undefined;
+  }
+
+  #newAttempts(signal: AbortSignal | undefined, expected = false): Attempts {
+    return new Attempts(this.#policy, this.counters, signal, expected);
   }
 }
 
@@ -147,27 +166,38 @@ class Attempts {
   readonly #policy: RetryPolicy;
   readonly #counters: StoreCounters;
   readonly #signal: AbortSignal | undefined;
+  readonly #expected: boolean;
   readonly #startedMs: number;
   #made = 0;
 
-  constructor(policy: RetryPolicy, counters: StoreCounters, signal: AbortSignal | undefined) {
+  constructor(
+    policy: RetryPolicy,
+    counters: StoreCounters,
+    signal: AbortSignal | undefined,
+    expected: boolean,
+  ) {
     this.#policy = policy;
     this.#counters = counters;
     this.#signal = signal;
+    this.#expected = expected;
     this.#startedMs = policy.now();
   }
 
   /** Waits until the next attempt may begin. @throws `error` when there is to be none; the signal's reason when aborted. */
   async pauseAfter(error: unknown): Promise<void> {
     this.#signal?.throwIfAborted();
-    if (!isUnreachable(error)) throw error;
-    const { attempts, pauseBaseMs, pauseMaxMs, deadlineMs, now, random, sleep } = this.#policy;
+    if (!isUnreachable(error) && !(this.#expected && isNotFound(error))) throw error;
+    const { attempts, pauseBaseMs, pauseMaxMs, deadlineMs, impatience, now, random, sleep } = this.#policy;
     this.#made += 1;
     const pauseMs = random() * Math.min(pauseMaxMs, pauseBaseMs * 2 ** (this.#made - 1));
     const elapsedMs = now() - this.#startedMs;
-    if (this.#made >= attempts || elapsedMs + pauseMs > deadlineMs) throw this.#givenUp(error, elapsedMs);
+    const isLast = this.#made >= attempts || elapsedMs + pauseMs > deadlineMs;
+    if (isLast || impatience?.aborted === true) throw this.#givenUp(error, elapsedMs);
+    const signals = [this.#signal, impatience].filter((signal) => signal !== undefined);
     try {
-      await sleep(pauseMs, this.#signal);
+      await sleep(pauseMs, signals.length > 1 ? AbortSignal.any(signals) : signals[0]);
+    } catch {
+      throw this.#givenUp(error, elapsedMs);
     } finally {
       this.#signal?.throwIfAborted();
     }
@@ -182,6 +212,10 @@ class Attempts {
       ...(error.hint === undefined ? {} : { hint: error.hint }),
     });
   }
+}
+
+function isNotFound(error: unknown): error is CairnError {
+  return error instanceof CairnError && error.code === 'not-found';
 }
 
 function isUnreachable(error: unknown): error is CairnError {

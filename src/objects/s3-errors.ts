@@ -10,9 +10,11 @@ export interface S3Request {
 
 const CREDENTIALS_HINT =
   'check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, and what they are allowed to do';
+const EXPIRED_HINT =
+  'renew them where AWS_PROFILE finds them, or unmount and mount again with new AWS_* variables; edits are kept';
 const ENDPOINT_HINT = 'check the network, and AWS_ENDPOINT_URL_S3 if the store is not AWS';
 
-/** Errors of the connection (libuv, Node's http) that another attempt may not meet. */
+/** Errors of the connection (libuv, Node's http), or of making one, that another attempt may not meet. */
 const NETWORK_ERRORS = new Set([
   'EAI_AGAIN',
   'ECONNABORTED',
@@ -20,8 +22,10 @@ const NETWORK_ERRORS = new Set([
   'ECONNRESET',
   'EHOSTDOWN',
   'EHOSTUNREACH',
+  'EMFILE',
   'ENETDOWN',
   'ENETUNREACH',
+  'ENFILE',
   'ENOTFOUND',
   'EPIPE',
   'ERR_STREAM_PREMATURE_CLOSE',
@@ -64,6 +68,10 @@ function meaningOf(error: unknown, bucket: string): { code: ErrorCode; hint?: st
         code: 'access-denied',
         hint: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE',
       };
+    case 'ExpiredToken': // With the status 400.
+    case 'InvalidToken':
+    case 'TokenRefreshRequired':
+      return { code: 'access-denied', hint: EXPIRED_HINT };
     case 'RequestTimeTooSkewed':
       // The SDK has corrected its clock by the answer, so another attempt can succeed.
       return { code: 'unreachable', hint: "check this machine's clock" };

@@ -14,6 +14,7 @@ import { CairnError } from '../core/index.js';
 import { bodyChunks, bodyStream, checkSize, GET_MAX_BYTES_DEFAULT, type BodySource } from './object-body.js';
 import { assertKeyPrefix, assertObjectKey, assertRange, isObjectKey } from './object-key.js';
 import type { GetOptions, ListOptions, ObjectStore, PutOptions, StoreCounters } from './object-store.js';
+import { READ_FILES_AGAIN, RenewableCredentials } from './s3-credentials.js';
 import { DirectGets, type DirectAnswer } from './s3-direct-get.js';
 import { nameOf, s3Error, statusOf } from './s3-errors.js';
 import { newStoreCounters } from './store-counters.js';
@@ -52,6 +53,7 @@ export class S3Store implements ObjectStore {
   readonly #keyPrefix: string;
   readonly #timeouts: S3Timeouts;
   readonly #directGets: DirectGets;
+  readonly #credentials: RenewableCredentials;
 
   private constructor(client: S3Client, bucket: string, prefix: string, timeouts: S3Timeouts) {
     this.url = prefix === '' ? `s3://${bucket}` : `s3://${bucket}/${prefix}`;
@@ -60,6 +62,7 @@ export class S3Store implements ObjectStore {
     this.#keyPrefix = prefix === '' ? '' : `${prefix}/`;
     this.#timeouts = timeouts;
     this.#directGets = new DirectGets(client);
+    this.#credentials = new RenewableCredentials(client);
     this.#countRequests();
   }
 
@@ -73,6 +76,7 @@ export class S3Store implements ObjectStore {
     // The SDK warns, at each start, of the Node versions it is going to drop: nothing a user of this program can act on.
     process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
     const client = new S3Client({
+      ...READ_FILES_AGAIN,
       region: await configuredRegion(),
       // Buckets are host names on AWS; another server's name seldom resolves with a bucket in front.
       forcePathStyle: Boolean(process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL),
@@ -272,7 +276,10 @@ export class S3Store implements ObjectStore {
     return { stream: bodyOf(answer), sizeBytes: answer.ContentLength ?? 0 };
   }
 
-  /** Runs `operation` with the signal of its deadline and its caller, and answers for what it throws. */
+  /**
+   * Runs `operation` with the signal of its deadline and its caller, once more where its credentials had ended and there are others, and
+   * answers for what it throws.
+   */
   async #request<T>(
     verb: string,
     what: string,
@@ -291,13 +298,24 @@ export class S3Store implements ObjectStore {
     }, requestMs);
     callerSignal?.addEventListener('abort', abort, { once: true });
     try {
-      return await operation(controller.signal);
+      return await this.#withCredentials(() => operation(controller.signal));
     } catch (error) {
       controller.signal.throwIfAborted();
       throw s3Error(error, { verb, what, bucket: this.#bucket });
     } finally {
       clearTimeout(deadline);
       callerSignal?.removeEventListener('abort', abort);
+    }
+  }
+
+  async #withCredentials<T>(operation: () => Promise<T>): Promise<T> {
+    const { generation } = this.#credentials;
+    try {
+      return await operation();
+    } catch (error) {
+      if (!RenewableCredentials.areStaleBy(error)) throw error;
+      if (!(await this.#credentials.renewedSince(generation))) throw error;
+      return await operation();
     }
   }
 

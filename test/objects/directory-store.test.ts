@@ -4,6 +4,7 @@ import {
   mkdtempSync,
   readdirSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statSync,
   utimesSync,
@@ -90,6 +91,28 @@ await t.test('a folder that has gone is unreachable, and not made again', async 
   renameSync(`${root}-elsewhere`, root);
   t.equal(await store.put('blocks/ab/object', Buffer.from('bytes'), { ifAbsent: true }), 'exists');
 });
+
+await t.test(
+  'a store in use that is not mounted is unreachable, and none is made in its place',
+  async (t) => {
+    const root = newFolder();
+    const writer = await DirectoryStore.open(root);
+    await writer.put('manifests/object', Buffer.from('bytes'));
+    for (const inItsPlace of ['nothing', 'an empty folder']) {
+      renameSync(root, `${root}-elsewhere`);
+      if (inItsPlace === 'an empty folder') mkdirSync(root);
+      const store = await DirectoryStore.open(root, true);
+      await refused(t, store.get('manifests/object'), 'unreachable', root, inItsPlace);
+      await refused(t, store.head('manifests/object'), 'unreachable', root, inItsPlace);
+      await refused(t, store.put('blocks/ab/object', Buffer.from('bytes')), 'unreachable', root, inItsPlace);
+      if (inItsPlace === 'an empty folder') rmdirSync(root);
+      else t.throws(() => statSync(root), { code: 'ENOENT' });
+      renameSync(`${root}-elsewhere`, root);
+      await store.put('blocks/ab/object', Buffer.from('bytes'));
+      t.equal((await store.get('manifests/object')).toString(), 'bytes', 'mounted, it goes on');
+    }
+  },
+);
 
 await t.test('a folder within the store that has gone is made again by the retry', async (t) => {
   const root = newFolder();
