@@ -9,5 +9,5 @@
  * Never: touches the object store, decides what may be deleted, or keeps a file's bytes.
  */
 export type * from './catalog.js';
-export { openCatalog } from './open-catalog.js';
+export { openCatalog, openCatalogInUse } from './open-catalog.js';
 export { checkWorkspaceName } from './workspace-name.js';

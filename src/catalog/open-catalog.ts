@@ -1,7 +1,9 @@
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Kysely } from 'kysely';
 import { CairnError } from '../core/index.js';
 import type { Catalog } from './catalog.js';
+import { CatalogInUse } from './catalog-in-use.js';
 import { migrateToLatest, type SchemaDialect } from './migrations.js';
 import type { CatalogSchema } from './schema.js';
 import { SqlCatalog } from './sql-catalog.js';
@@ -12,9 +14,10 @@ const HINT = 'a catalog is sqlite:///absolute/path/of/a/file or postgres://user@
 interface OpenDatabase {
   db: Kysely<CatalogSchema>;
   dialect: SchemaDialect;
-  /** As it may be shown: without a password. */
-  url: string;
 }
+
+/** What the URL of a catalog stands for. */
+type Place = { kind: 'sqlite'; path: string } | { kind: 'postgres' };
 
 /**
  * Opens the catalog at `sqlite:///absolute/file`, creating it when it is not there, or the one in the database `postgres://user@host/database`, and
@@ -22,37 +25,66 @@ interface OpenDatabase {
  * @throws CairnError `usage` (no URL of a catalog), `unsupported` (another scheme, a catalog of a newer release, another program's
  * database), `not-found` (no such database), `access-denied`, `corrupt`, `no-space`, `unreachable` (busy for a minute, no server), `failed`.
  */
-export async function openCatalog(catalogUrl: string): Promise<Catalog> {
-  const { db, dialect, url } = await openDatabase(catalogUrl);
+export async function openCatalog(url: string): Promise<Catalog> {
+  const place = placeOf(url);
+  const { db, dialect } = await openDatabase(place, url);
+  const shown = shownUrl(place, url);
   try {
-    await migrateToLatest(db, dialect, url);
+    await migrateToLatest(db, dialect, shown);
   } catch (error) {
     await db.destroy();
     throw error;
   }
-  return new SqlCatalog(url, db);
+  return new SqlCatalog(shown, db);
 }
 
-async function openDatabase(url: string): Promise<OpenDatabase> {
+/**
+ * The catalog at `url` for somebody who knows that it has versions: asking it throws what `openCatalog` does, and `unreachable` where there is no
+ * file, for then its file system is not mounted; none is made.
+ *
+ * @throws CairnError `usage` (no URL of a catalog), `unsupported` (another scheme).
+ */
+export function openCatalogInUse(url: string): Catalog {
+  const place = placeOf(url);
+  return new CatalogInUse(shownUrl(place, url), async () => {
+    if (place.kind !== 'sqlite' || existsSync(place.path)) return await openCatalog(url);
+    throw new CairnError('unreachable', `the catalog ${place.path} is not there`, {
+      hint: 'mount the file system it is on, or check --catalog; cairn import makes one',
+    });
+  });
+}
+
+async function openDatabase(place: Place, url: string): Promise<OpenDatabase> {
+  if (place.kind === 'sqlite') {
+    return { db: await openSqliteDatabase(place.path), dialect: sqliteSchemaDialect };
+  }
+  // Loading its client takes as long as a small command does.
+  const { openPostgresDatabase, postgresSchemaDialect } = await import('./postgres-database.js');
+  return { db: openPostgresDatabase(url, shownUrl(place, url)), dialect: postgresSchemaDialect };
+}
+
+function placeOf(url: string): Place {
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1]?.toLowerCase();
   switch (scheme) {
     case 'sqlite':
-      return { db: await openSqliteDatabase(sqlitePath(url)), dialect: sqliteSchemaDialect, url };
+      return { kind: 'sqlite', path: sqlitePath(url) };
     case 'postgres':
-    case 'postgresql': {
-      // Loading its client takes as long as a small command does.
-      const { openPostgresDatabase, postgresSchemaDialect, withoutPassword } =
-        await import('./postgres-database.js');
-      if (!URL.canParse(url))
-        throw new CairnError('usage', 'not the URL of a PostgreSQL database', { hint: HINT });
-      return { db: openPostgresDatabase(url), dialect: postgresSchemaDialect, url: withoutPassword(url) };
-    }
+    case 'postgresql':
+      if (URL.canParse(url)) return { kind: 'postgres' };
+      throw new CairnError('usage', 'not the URL of a PostgreSQL database', { hint: HINT });
     case undefined:
       throw new CairnError('usage', `not the URL of a catalog: ${url}`, { hint: HINT });
     default:
       // The rest of the URL may hold a password.
       throw new CairnError('unsupported', `no catalogs of scheme ${scheme}:`, { hint: HINT });
   }
+}
+
+/** The URL without a password, for messages and logs. */
+function shownUrl(place: Place, url: string): string {
+  if (place.kind === 'sqlite') return url;
+  const { protocol, username, host, pathname } = new URL(url);
+  return `${protocol}//${username === '' ? '' : `${username}@`}${host}${pathname}`;
 }
 
 function sqlitePath(url: string): string {

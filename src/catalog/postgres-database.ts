@@ -29,16 +29,12 @@ const PREPARED_MAX_LENGTH = 64 * 1024;
 
 /**
  * A pool of connections to the database at `url`, each made when it is needed. What is wrong with the server or the URL is told by the first query, as a
- * CairnError: `unreachable`, `access-denied`, `not-found` (the database), `no-space`. No error has the password in it.
+ * CairnError: `unreachable`, `access-denied`, `not-found` (the database), `no-space`. They name it by `shownUrl`, which has no password.
  */
-export function openPostgresDatabase(url: string): Kysely<CatalogSchema> {
-  return new Kysely<CatalogSchema>({ dialect: new PostgresDialect({ pool: new CatalogPool(url) }) });
-}
-
-/** The URL as it may be shown. */
-export function withoutPassword(url: string): string {
-  const { protocol, username, host, pathname } = new URL(url);
-  return `${protocol}//${username === '' ? '' : `${username}@`}${host}${pathname}`;
+export function openPostgresDatabase(url: string, shownUrl: string): Kysely<CatalogSchema> {
+  return new Kysely<CatalogSchema>({
+    dialect: new PostgresDialect({ pool: new CatalogPool(url, shownUrl) }),
+  });
 }
 
 class CatalogPool implements PostgresPool {
@@ -47,8 +43,8 @@ class CatalogPool implements PostgresPool {
   /** Kysely knows a connection by its client. */
   readonly #clients = new WeakMap<pg.PoolClient, CatalogClient>();
 
-  constructor(url: string) {
-    this.#shownUrl = withoutPassword(url);
+  constructor(url: string, shownUrl: string) {
+    this.#shownUrl = shownUrl;
     this.#pool = new pg.Pool({
       connectionString: url,
       application_name: 'cairn',

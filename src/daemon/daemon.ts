@@ -1,22 +1,21 @@
 import fs from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { openBlockStore, type BlockStore } from '../blocks/index.js';
-import { openCatalog, type Catalog, type Version } from '../catalog/index.js';
+import { openCatalogInUse, type Catalog } from '../catalog/index.js';
 import { CairnError, homeLayout } from '../core/index.js';
-import { fetchManifest, localManifestPath, openManifest } from '../manifest/index.js';
+import { fetchManifest, localManifestPath } from '../manifest/index.js';
 import type { SessionEnd } from '../fuse/index.js';
 import { openObjectStore, type ObjectStore } from '../objects/index.js';
-import { LayerSet, type BaseVersion } from '../upper/index.js';
+import type { BaseVersion } from '../upper/index.js';
+import { chooseBase, hasEdits } from './choose-base.js';
 import type { ControlRequest } from './control-protocol.js';
 import { serveControl } from './control-server.js';
 import type { Logger } from './daemon-log.js';
 import { HandedOver } from './handed-over.js';
-import type { MountedAs, MountRequest, MountStats } from './mount-control.js';
+import type { MountedAs, MountRequest, MountStats, PublishQueue } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
 import { mountStatus } from './mount-status.js';
-import { activeLayerHasChanges } from './second-look.js';
 import { Prefetcher } from './prefetcher.js';
-import { reserveNumbers } from './reserve-numbers.js';
 import type { SessionClient } from './session-client.js';
 import { sendDescriptor, type SharedMount } from './shared-mount.js';
 import { Snapshots } from './snapshots.js';
@@ -54,6 +53,8 @@ export class Daemon {
   readonly #blocks: BlockStore;
   readonly #catalog: Catalog;
   readonly #base: BaseVersion;
+  /** Aborted when nothing is worth another attempt: what waits is published by the next mount. */
+  readonly #impatience: AbortController;
   readonly #prefetcher: Prefetcher;
   readonly #snapshots: Snapshots | undefined;
   readonly #startedAtMs = performance.now();
@@ -65,6 +66,7 @@ export class Daemon {
       blocks: BlockStore;
       catalog: Catalog;
       base: BaseVersion;
+      impatience: AbortController;
     },
   ) {
     this.#options = options;
@@ -72,6 +74,7 @@ export class Daemon {
     this.#blocks = parts.blocks;
     this.#catalog = parts.catalog;
     this.#base = parts.base;
+    this.#impatience = parts.impatience;
     const { folder, request, log } = options;
     const prefetcher = new Prefetcher({
       blocks: this.#blocks,
@@ -136,12 +139,11 @@ export class Daemon {
   /** Resolves when the mount answers. */
   static async start(options: DaemonOptions): Promise<Omit<MountedAs, 'supervisorPid'>> {
     const { folder, request, tookOver, session } = options;
+    const impatience = new AbortController();
     const manifests = homeLayout.manifests(request.home);
     fs.mkdirSync(manifests, { recursive: true, mode: 0o700 });
-    const [objects, catalog] = await Promise.all([
-      openObjectStore(request.store, { inUse: true }),
-      openCatalog(request.catalog),
-    ]);
+    const objects = await openObjectStore(request.store, { inUse: true, impatience: impatience.signal });
+    const catalog = openCatalogInUse(request.catalog);
     const blocks = await openBlockStore({
       objects,
       cacheDir: homeLayout.cache(request.home),
@@ -152,7 +154,7 @@ export class Daemon {
       await fetchManifest({ root, dir: manifests, blocks, objects });
     await options.turn();
     const { base, resumedEdits } = await chooseBase(options, catalog, fetch);
-    const daemon = new Daemon(options, { objects, blocks, catalog, base });
+    const daemon = new Daemon(options, { objects, blocks, catalog, base, impatience });
     await session.ready();
     await serveControl(folder, async (control, onStep) => await daemon.#answer(control, onStep));
     daemon.#snapshots?.resume(resumedEdits, tookOver);
@@ -208,9 +210,13 @@ export class Daemon {
       request,
       base: this.#base,
       headSeq: head?.seq,
-      publishProblem: this.#snapshots?.problem,
+      publishing: this.#publishQueue(),
       limit,
     });
+  }
+
+  #publishQueue(): PublishQueue {
+    return this.#snapshots?.queue ?? { waiting: [], failure: undefined };
   }
 
   async #stats(): Promise<MountStats> {
@@ -234,7 +240,9 @@ export class Daemon {
         retries: counters.retries,
         bytesIn: counters.bytesIn,
         bytesOut: counters.bytesOut,
+        outage: counters.outage,
       },
+      publishing: this.#publishQueue(),
       memory: {
         supervisorBytes: residentBytes(supervisorPid),
         daemonBytes: process.memoryUsage.rss(),
@@ -258,6 +266,7 @@ export class Daemon {
     }
     log.info({ how }, 'the mount ended');
     this.#snapshots?.close();
+    this.#impatience.abort();
     await this.#snapshots?.idle();
     await this.#prefetcher.close();
     await this.#blocks.close();
@@ -268,63 +277,10 @@ export class Daemon {
   }
 }
 
-/**
- * What the mount stands on. Edits of an earlier mount at this place are resumed, on the version they were made on; without any the version
- * that was asked for is taken.
- */
-async function chooseBase(
-  options: DaemonOptions,
-  catalog: Catalog,
-  fetch: (root: BaseVersion['root']) => Promise<string>,
-): Promise<{ base: BaseVersion; resumedEdits: boolean }> {
-  const { folder, request, tookOver } = options;
-  const kept = request.readOnly ? undefined : LayerSet.read(folder.dir);
-  if (kept !== undefined) {
-    LayerSet.recover(folder.dir, kept);
-    await fetch(kept.base.root);
-    for (const stack of kept.retained) await fetch(stack.root);
-    if (tookOver) return { base: kept.base, resumedEdits: true };
-    if (hasEdits(folder.dir, homeLayout.manifests(request.home))) {
-      if (request.seq !== undefined && request.seq !== kept.base.seq) {
-        const where = `${request.workspace}@${String(kept.base.seq)}`;
-        throw new CairnError('conflict', `${request.mountpoint} has unpublished edits of ${where}`, {
-          hint: `mount ${where} there and snapshot it, or choose another mountpoint`,
-        });
-      }
-      return { base: kept.base, resumedEdits: true };
-    }
-  }
-  const takenOver = request.readOnly && tookOver ? folder.base() : undefined;
-  if (takenOver !== undefined) return { base: takenOver, resumedEdits: false };
-  const version: Version = await catalog.version(request.workspace, request.seq);
-  const base = { workspace: version.workspace, seq: version.seq, root: version.root };
-  const manifest = openManifest(await fetch(base.root));
-  try {
-    if (request.readOnly) folder.writeBase(base);
-    else
-      LayerSet.create(
-        folder.dir,
-        base,
-        await reserveNumbers(catalog, base.workspace, Math.max(manifest.nextIno, manifest.nextCookie)),
-      );
-  } finally {
-    manifest.close();
-  }
-  return { base, resumedEdits: false };
-}
-
 /** False when the catalog cannot say: the mount does not depend on it. */
 async function isBehindHead(catalog: Catalog, base: BaseVersion): Promise<boolean> {
   const head = await catalog.workspace(base.workspace).catch(() => undefined);
   return head !== undefined && head.headSeq !== base.seq;
-}
-
-/** Whether the layers in the folder hold anything that is not published. The base's manifest must be there. */
-function hasEdits(dir: string, manifests: string): boolean {
-  const state = LayerSet.read(dir);
-  if (state === undefined) return false;
-  if (state.sealed.length > 0) return true;
-  return activeLayerHasChanges(dir, manifests, state);
 }
 
 /** VmRSS of a process (proc_pid_status(5)), 0 when it is gone. */

@@ -13,6 +13,7 @@ export type {
   MountStatus,
   RebaseConflict,
   RebaseResult,
+  PublishQueue,
   SnapshotResult,
   StatusEntry,
 } from './mount-control.js';

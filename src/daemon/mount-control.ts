@@ -56,7 +56,22 @@ export interface MountStatus {
   sealedLayers: number;
   /** Why publishing does not get on, when it does not. */
   publishProblem: string | undefined;
+  /** The same in full. */
+  publishing: PublishQueue;
   upperBytes: number;
+}
+
+/** Why publishing does not get on, since when, and when it is tried again; undefined where a person has to do something first. */
+export interface PublishFailure {
+  problem: string;
+  sinceMs: number;
+  nextAttemptMs: number | undefined;
+}
+
+/** Versions to be, the oldest first. */
+export interface PublishQueue {
+  waiting: { message: string; author: string; sealedAtMs: number }[];
+  failure: PublishFailure | undefined;
 }
 
 export interface SnapshotResult {
@@ -99,7 +114,10 @@ export interface MountStats {
     retries: number;
     bytesIn: number;
     bytesOut: number;
+    /** While requests of this daemon are not answered: since when, and the last error. */
+    outage: { sinceMs: number; problem: string } | undefined;
   };
+  publishing: PublishQueue;
   /** Resident set sizes, in bytes. */
   memory: { supervisorBytes: number; daemonBytes: number; heapUsedBytes: number };
 }

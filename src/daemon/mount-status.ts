@@ -1,7 +1,7 @@
 import { isDirectory, joinPath, ROOT_INO, type Ino, type InodeAttributes } from '../core/index.js';
 import { PathFinder, type DentryRow, type ManifestReader } from '../manifest/index.js';
 import { LayerSet, type BaseVersion, type MergedView } from '../upper/index.js';
-import type { MountRequest, MountStatus, StatusEntry } from './mount-control.js';
+import type { MountRequest, MountStatus, PublishQueue, StatusEntry } from './mount-control.js';
 import { withStack } from './second-look.js';
 
 export interface MountStatusOptions {
@@ -11,7 +11,7 @@ export interface MountStatusOptions {
   /** Of a read-only mount; a writable one's layers say it. */
   base: BaseVersion;
   headSeq: number | undefined;
-  publishProblem: string | undefined;
+  publishing: PublishQueue;
   limit: number;
 }
 
@@ -32,7 +32,8 @@ export function mountStatus(options: MountStatusOptions): MountStatus {
       entries: entries.slice(0, limit),
       truncated: entries.length > limit,
       sealedLayers: state?.sealed.length ?? 0,
-      publishProblem: options.publishProblem,
+      publishProblem: options.publishing.failure?.problem,
+      publishing: options.publishing,
       upperBytes: view.layers.reduce((sum, layer) => sum + layer.diskBytes(), 0),
     };
   });

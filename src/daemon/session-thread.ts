@@ -178,14 +178,14 @@ class SessionThread {
   }
 
   /**
-   * Puts another tree below the active layer: false, and nothing has happened, where that holds an edit of anything that differs. What the kernel
+   * Puts another tree below the active layer: false, and nothing has happened, where that holds an edit of anything that differs, or a sealed one is there. What the kernel
    * knows of the old tree is for the main thread to take back. Inodes that are gone stay for those who have them open.
    */
   #move(base: BaseVersion, changes: TreeChanges): boolean {
     const layers = this.#writableLayers();
     const [active, ...below] = this.#fileSystem.view.layers;
-    if (active === undefined || below.length > 0) throw new Error('only what is published can be moved');
-    if (editsAny(active, changes)) return false;
+    if (active === undefined) throw new Error('a writable mount has an active layer');
+    if (below.length > 0 || editsAny(active, changes)) return false;
     const retained = this.#fileSystem.retainedWithout(changes.removed);
     layers.move(base, this.#stacks(retained));
     this.#fileSystem.replaceBelow(new MergedView([active], this.#manifest(base)), changes.removed);

@@ -1,32 +1,19 @@
 import { randomUUID } from 'node:crypto';
-import { open } from 'node:fs/promises';
 import path from 'node:path';
-import type { BlockStore } from '../blocks/index.js';
-import type { Catalog } from '../catalog/index.js';
-import { CairnError, Errno, errnoOf, messageOf, RESERVED_NUMBERS, type ManifestRoot } from '../core/index.js';
-import { invalidateEntry, invalidateInode } from '../fuse/index.js';
-import {
-  dropLocalManifest,
-  fetchManifest,
-  localManifestPath,
-  openManifest,
-  treeChanges,
-  WorkingCopy,
-  type ManifestStep,
-  type TreeChanges,
-} from '../manifest/index.js';
+import { CairnError, messageOf, RESERVED_NUMBERS, type ManifestRoot } from '../core/index.js';
+import { dropLocalManifest, fetchManifest, WorkingCopy, type ManifestStep } from '../manifest/index.js';
 import type { MergeConflict } from '../merge/index.js';
-import type { ObjectStore } from '../objects/index.js';
-import { isOpenElsewhere, syncfs } from '../posix/index.js';
+import { isOpenElsewhere } from '../posix/index.js';
 import { publishLayer, type PublishedLayer } from '../snapshot/index.js';
 import { layerDir, LayerSet, UpperLayer, type LayerNumbers, type LayerSetState } from '../upper/index.js';
 import type { ControlRequest } from './control-protocol.js';
-import type { Logger } from './daemon-log.js';
+import { errorRecord } from './error-record.js';
+import { flush } from './flush.js';
 import { manifestsInUse } from './manifests-in-use.js';
-import type { RebaseConflict, SnapshotResult } from './mount-control.js';
-import { activeLayerHasChanges } from './second-look.js';
+import type { PublishFailure, PublishQueue, RebaseConflict, SnapshotResult } from './mount-control.js';
+import { Moves, type MovesOptions } from './moves.js';
 import { reserveNumbers } from './reserve-numbers.js';
-import type { SessionClient } from './session-client.js';
+import { activeLayerHasChanges } from './second-look.js';
 
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
@@ -57,30 +44,26 @@ const EDITS: ReadonlySet<string> = new Set([
 
 export type SnapshotRequest = Extract<ControlRequest, { method: 'snapshot' }>;
 
-export interface SnapshotsOptions {
-  /** The mount's /dev/fuse. */
-  fd: number;
+export interface SnapshotsOptions extends MovesOptions {
   home: string;
-  dir: string;
   mountpoint: string;
-  manifestDir: string;
   embedBelowBytes: number;
-  session: SessionClient;
-  catalog: Catalog;
-  objects: ObjectStore;
-  blocks: BlockStore;
-  log: Logger;
 }
 
 /**
- * Snapshots of one mount: seal, publish, adopt, one after another. A sealed layer stays in the stack until its version is published *and*
+ * Snapshots of one mount: sealed at once, published and adopted one after another. A sealed layer stays in the stack until its version is published *and*
  * adopted; whatever fails in between is tried again, in this process or the next, so nothing is lost by failing.
  */
 export class Snapshots {
   readonly #options: SnapshotsOptions;
   readonly #workingCopy: WorkingCopy;
-  #running: Promise<unknown> = Promise.resolve();
-  #problem: string | undefined;
+  readonly #moves: Moves;
+  #stackChanging: Promise<unknown> = Promise.resolve();
+  #publishing: Promise<unknown> = Promise.resolve();
+  #failure: PublishFailure | undefined;
+  /** Layers that snapshots wait for, how many do, and what became of them. */
+  readonly #awaited = new Map<number, { snapshots: number; published: PublishedLayer | undefined }>();
+  /** What is sealed may be merged with what others have published: once said, for every attempt until nothing is. */
   #mayRebase = false;
   #retry: NodeJS.Timeout | undefined;
   #retryMs = RETRY_FIRST_MS;
@@ -89,6 +72,7 @@ export class Snapshots {
 
   constructor(options: SnapshotsOptions) {
     this.#options = options;
+    this.#moves = new Moves(options);
     const { dir, manifestDir, blocks, objects } = options;
     this.#workingCopy = new WorkingCopy({
       dir: manifestDir,
@@ -98,19 +82,24 @@ export class Snapshots {
     });
   }
 
-  /** Why publishing does not get on, when it does not. */
-  get problem(): string | undefined {
-    return this.#problem;
+  /** What waits to be published, and why it does not get on, when it does not. */
+  get queue(): PublishQueue {
+    const waiting = this.#state().sealed.map(({ message, author, sealedAtMs }) => ({
+      message,
+      author,
+      sealedAtMs,
+    }));
+    return { waiting, failure: waiting.length === 0 ? undefined : this.#failure };
   }
 
   /** Goes on with what an earlier process did not finish. `hasEdits`: the next snapshot will have something to publish. */
   resume(hasEdits: boolean, tookOver: boolean): void {
     this.#exclusively(async () => {
-      await this.#finishMove(tookOver);
+      await this.#moves.finish(tookOver);
     }).catch((error: unknown) => {
       this.#options.log.error(
         { problem: messageOf(error) },
-        'the kernel may still show what was there before',
+        'programs may still see what was there before a move',
       );
     });
     if (this.#state().sealed.length > 0) this.#retryAfter(0);
@@ -126,42 +115,52 @@ export class Snapshots {
 
   /** Resolves when no snapshot runs, and what was kept for the next one is gone. */
   async idle(): Promise<void> {
-    await this.#running;
+    await this.#stackChanging;
+    await this.#publishing;
     await this.#workingCopy.close();
   }
 
+  /** Seals at once, also while earlier versions wait to be published; theirs goes first. */
   async snapshot(request: SnapshotRequest, onStep: (step: string) => void): Promise<SnapshotResult> {
-    return await this.#exclusively(async () => {
-      const startedMs = performance.now();
-      const published: PublishedLayer[] = [];
-      let sealMs = 0;
-      let moved: boolean | undefined;
-      for (let round = 1; ; round += 1) {
-        onStep('flushing');
-        await flush(this.#options.mountpoint);
-        await this.#options.session.fold();
-        sealMs += await this.#seal(request, onStep);
+    const startedMs = performance.now();
+    const published: PublishedLayer[] = [];
+    let sealMs = 0;
+    let moved: boolean | undefined;
+    for (let round = 1; ; round += 1) {
+      onStep('flushing');
+      const sealed = await this.#exclusively(async () => await this.#seal(request, onStep));
+      sealMs += sealed.sealMs;
+      if (sealed.layerId !== undefined) {
         onStep('publishing');
-        published.push(...(await this.#publishAll(request.rebase)));
-        if (!request.rebase) break;
-        onStep('moving on');
-        moved = await this.#moveToHead();
-        if (moved || round === MOVES_MAX) break;
+        published.push(await this.#published(sealed.layerId, request.rebase));
       }
-      return this.#result(published, moved, { sealMs, totalMs: performance.now() - startedMs });
-    });
+      if (!request.rebase) break;
+      onStep('moving on');
+      moved = await this.#inTurn(async () => await this.#moveToHead());
+      if (moved || round === MOVES_MAX) break;
+    }
+    return this.#result(published, moved, { sealMs, totalMs: performance.now() - startedMs });
   }
 
-  /** Seals the active layer if it holds anything; how long that took, in milliseconds. */
-  async #seal({ message, author }: SnapshotRequest, onStep: (step: string) => void): Promise<number> {
-    const { dir, manifestDir, session } = this.#options;
+  /** The newest sealed layer, with what was written until now; undefined when everything is published. */
+  async #seal(
+    { message, author }: SnapshotRequest,
+    onStep: (step: string) => void,
+  ): Promise<{ layerId: number | undefined; sealMs: number }> {
+    const { dir, mountpoint, manifestDir, session } = this.#options;
+    await flush(mountpoint);
+    await session.fold();
     const state = this.#state();
-    if (!activeLayerHasChanges(dir, manifestDir, state)) return 0;
+    if (!activeLayerHasChanges(dir, manifestDir, state))
+      return { layerId: state.sealed.at(-1)?.id, sealMs: 0 };
     onStep('sealing');
     const numbers = await this.#newNumbers(state);
     const startedMs = performance.now();
-    await session.seal({ publishId: randomUUID(), message, author, sealedAtMs: Date.now() }, numbers);
-    return performance.now() - startedMs;
+    const { id } = await session.seal(
+      { publishId: randomUUID(), message, author, sealedAtMs: Date.now() },
+      numbers,
+    );
+    return { layerId: id, sealMs: performance.now() - startedMs };
   }
 
   /** Numbers to go on with, when those that were reserved are half used. Where none can be had the old ones do. */
@@ -199,21 +198,45 @@ export class Snapshots {
     };
   }
 
-  /** `mayRebase`: to be merged with what others have published; once said, it holds for every attempt until nothing is sealed. */
-  async #publishAll(mayRebase: boolean): Promise<PublishedLayer[]> {
-    const published: PublishedLayer[] = [];
-    this.#mayRebase ||= mayRebase;
+  /** What becomes of a sealed layer. */
+  async #published(layerId: number, mayRebase: boolean): Promise<PublishedLayer> {
+    const awaited = this.#awaited.get(layerId) ?? { snapshots: 0, published: undefined };
+    this.#awaited.set(layerId, awaited);
+    awaited.snapshots += 1;
     try {
-      while (this.#state().sealed.length > 0) published.push(await this.#publishOldest());
+      await this.#inTurn(async () => {
+        this.#mayRebase ||= mayRebase;
+        await this.#publishUpTo(layerId);
+      });
+      if (awaited.published === undefined) throw new Error('the sealed layer was published');
+      return awaited.published;
+    } finally {
+      awaited.snapshots -= 1;
+      if (awaited.snapshots === 0) this.#awaited.delete(layerId);
+    }
+  }
+
+  /** Publishes all that is sealed, or, the oldest first, up to the layer that was asked for. */
+  async #publishUpTo(layerId = Infinity): Promise<void> {
+    clearTimeout(this.#retry);
+    try {
+      for (;;) {
+        const oldest = this.#state().sealed[0];
+        if (oldest === undefined || oldest.id > layerId) break;
+        const published = await this.#publishOldest();
+        const awaited = this.#awaited.get(oldest.id);
+        if (awaited !== undefined) awaited.published = published;
+        this.#failure = undefined;
+      }
     } catch (error) {
-      this.#problem = messageOf(error);
-      this.#options.log.error({ problem: this.#problem }, 'publishing failed; the sealed edits are kept');
+      const problem = messageOf(error);
+      this.#failure = { problem, sinceMs: this.#failure?.sinceMs ?? Date.now(), nextAttemptMs: undefined };
+      this.#options.log.error({ problem }, 'publishing failed; the sealed edits are kept');
       throw this.#explained(error);
     }
-    this.#problem = undefined;
-    this.#mayRebase = false;
     this.#retryMs = RETRY_FIRST_MS;
-    return published;
+    if (this.#state().sealed.length > 0) this.#retryAfter(this.#retryMs);
+    else this.#mayRebase = false;
   }
 
   async #publishOldest(): Promise<PublishedLayer> {
@@ -225,19 +248,15 @@ export class Snapshots {
     let published: PublishedLayer;
     try {
       const workingCopy = this.#workingCopy;
-      published = await publishLayer({
-        layer,
-        sealed: oldest,
-        base,
-        workingCopy,
-        mayRebase: this.#mayRebase,
-        ...rest,
-      });
+      const mayRebase = this.#mayRebase;
+      published = await publishLayer({ layer, sealed: oldest, base, workingCopy, mayRebase, ...rest });
     } finally {
       layer.close();
     }
     const { equal, step, version, storedBytes } = published;
-    await session.adopt(oldest.id, equal);
+    await this.#exclusively(async () => {
+      await session.adopt(oldest.id, equal);
+    });
     await this.#leave(base.root, step ?? { to: equal.root });
     log.info({ workspace: version.workspace, seq: version.seq, storedBytes }, 'published');
     return published;
@@ -254,68 +273,44 @@ export class Snapshots {
     this.#workingCopy.prepare(step.to);
   }
 
-  /**
-   * Lets the mount show what others have published: true when it does, false where an edit since the seal is of something that differs. That
-   * is for the next seal to merge.
-   */
+  /** Lets the mount show what others have published; false where edits are in the way, for the next seal to merge. */
   async #moveToHead(): Promise<boolean> {
-    const { catalog, blocks, objects, manifestDir, session, log } = this.#options;
     const { base } = this.#state();
-    const { workspace, seq, root } = await catalog.version(base.workspace);
-    if (seq === base.seq) return true;
-    await fetchManifest({ root, dir: manifestDir, blocks, objects });
-    const changes = changesBetween(manifestDir, base.root, root);
-    if (!(await session.move({ workspace, seq, root }, changes))) return false;
-    await this.#tellKernel(changes);
-    await this.#leave(base.root, { to: root });
-    log.info({ workspace, seq, inodes: changes.inodes.length, removed: changes.removed.length }, 'moved on');
-    return true;
+    const moved = await this.#exclusively(async () => await this.#moves.toHead());
+    const { root } = this.#state().base;
+    if (root !== base.root) await this.#leave(base.root, { to: root });
+    return moved;
   }
 
-  async #tellKernel({ inodes, removed, names }: TreeChanges): Promise<void> {
-    const { fd, session } = this.#options;
-    for (const { parent, name } of names) await invalidateEntry(fd, parent, name);
-    // Who has open what is gone is to see that it has no name any more, and nothing in it.
-    for (const ino of [...inodes, ...removed]) await invalidateInode(fd, ino);
-    await session.settle();
-  }
-
-  /** An earlier process may have moved the mount and died before the kernel knew. */
-  async #finishMove(tookOver: boolean): Promise<void> {
-    const { manifestDir, session, blocks, objects } = this.#options;
-    const { base, movedFrom } = this.#state();
-    if (movedFrom === undefined) return;
-    if (!tookOver) {
-      await session.settle();
-      return;
+  /** After a conflict a person has to choose. All else can pass: a store comes back, or gets space, or lets us in. */
+  #explained(error: unknown): CairnError {
+    const { code, message, hint } = errorRecord(error);
+    if (code === 'conflict') {
+      const kept = 'the edits are sealed and kept; cairn snapshot --rebase merges them with what others did';
+      return new CairnError(code, message, { hint: kept, cause: error });
     }
-    await fetchManifest({ root: movedFrom, dir: manifestDir, blocks, objects });
-    await this.#tellKernel(changesBetween(manifestDir, movedFrom, base.root));
+    this.#retryAfter(this.#retryMs);
+    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS);
+    const todo = code === 'unreachable' || hint === undefined ? '' : `${hint}; `;
+    const kept =
+      code === 'unreachable'
+        ? 'the edits are sealed and will be published when it answers again; see cairn status'
+        : 'the edits are sealed and kept, and publishing is tried again; see cairn status';
+    return new CairnError(code, message, { hint: todo + kept, cause: error });
   }
 
-  /** Out of reach: the edits are sealed and will go out by themselves. Anything else needs a person. */
-  #explained(error: unknown): unknown {
-    if (!(error instanceof CairnError)) return error;
-    if (error.code === 'unreachable') {
-      this.#retryAfter(this.#retryMs);
-      this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS);
-      const hint = 'the edits are sealed and will be published when it answers again; see cairn status';
-      return new CairnError('unreachable', error.message, { hint, cause: error });
-    }
-    if (error.code === 'conflict') {
-      const hint = 'the edits are sealed and kept; cairn snapshot --rebase merges them with what others did';
-      return new CairnError('conflict', error.message, { hint, cause: error });
-    }
-    return error;
-  }
-
+  /** With an even share of chance: when a store comes back its clients should not come back together. */
   #retryAfter(delayMs: number): void {
     if (this.#closed) return;
+    const chosenMs = delayMs * (0.5 + Math.random() / 2);
+    if (this.#failure !== undefined) this.#failure.nextAttemptMs = Date.now() + chosenMs;
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {
-      // What fails is in `problem` and in the log, and has set the next attempt.
-      this.#exclusively(async () => await this.#publishAll(false)).catch(() => undefined);
-    }, delayMs);
+      // What fails is in `queue` and in the log, and has set the next attempt.
+      this.#inTurn(async () => {
+        await this.#publishUpTo();
+      }).catch(() => undefined);
+    }, chosenMs);
   }
 
   /** A mount that is only read never needs a copy of its manifest. */
@@ -324,16 +319,24 @@ export class Snapshots {
       if (!Object.keys(this.#options.session.counters.byName()).some((name) => EDITS.has(name))) return;
       clearInterval(this.#watch);
       // Not while a snapshot has the copy in its hands; that will say what is wrong, if anything is.
-      this.#exclusively(() => {
+      this.#inTurn(() => {
         this.#workingCopy.prepare(this.#state().base.root);
         return Promise.resolve();
       }).catch(() => undefined);
     }, EDITS_WATCHED_MS).unref();
   }
 
+  /** Nobody else changes the stack meanwhile. */
   async #exclusively<Result>(work: () => Promise<Result>): Promise<Result> {
-    const result = this.#running.then(work);
-    this.#running = result.catch(() => undefined);
+    const result = this.#stackChanging.then(work);
+    this.#stackChanging = result.catch(() => undefined);
+    return await result;
+  }
+
+  /** Nobody else publishes meanwhile, or has the working copy in its hands. */
+  async #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    const result = this.#publishing.then(work);
+    this.#publishing = result.catch(() => undefined);
     return await result;
   }
 
@@ -347,38 +350,4 @@ export class Snapshots {
 function rebaseConflict({ kind, path: at, kept, beside }: MergeConflict): RebaseConflict {
   const paths = { path: at.toString('latin1'), ...(beside && { beside: beside.toString('latin1') }) };
   return { kind, kept, ...paths };
-}
-
-function changesBetween(manifestDir: string, from: ManifestRoot, to: ManifestRoot): TreeChanges {
-  const earlier = openManifest(localManifestPath(manifestDir, from));
-  try {
-    const later = openManifest(localManifestPath(manifestDir, to));
-    try {
-      return treeChanges(earlier, later);
-    } finally {
-      later.close();
-    }
-  } finally {
-    earlier.close();
-  }
-}
-
-/**
- * What programs have written is in the kernel's page cache until it is written back. The first syncfs also reports a failure of long ago that
- * nobody was told of yet (errseq_t of the kernel): what counts is whether everything can be written now.
- */
-async function flush(mountpoint: string): Promise<void> {
-  const root = await open(mountpoint, 'r');
-  try {
-    await syncfs(root.fd).catch(async () => {
-      await syncfs(root.fd);
-    });
-  } catch (error) {
-    const code = errnoOf(error) === Errno.ENOSPC ? 'no-space' : 'failed';
-    throw new CairnError(code, `what was written on ${mountpoint} cannot be kept on the local disk`, {
-      cause: error,
-    });
-  } finally {
-    await root.close();
-  }
 }

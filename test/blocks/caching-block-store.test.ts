@@ -171,7 +171,7 @@ t.test('law 2: a copy damaged in the cache is fetched anew', async (t) => {
 t.test('a block that is nowhere is not found', async (t) => {
   const { blocks, objects } = await setUp(t);
   await t.rejects(blocks.get(blockIdOf(sha256(Buffer.from('never put')))), { code: 'not-found' });
-  t.equal(objects.counters.requests.get, 1, 'and not asked for again');
+  t.ok(objects.counters.requests.get > 1, 'in case it comes late it is asked for again');
 });
 
 t.test('a failing cache fails neither get nor put', async (t) => {

@@ -1,7 +1,8 @@
 import type { MountStats } from '../../daemon/index.js';
 import { defineCommand } from '../command.js';
 import { withMount } from '../find-mount.js';
-import { countText, durationText, sizeText } from '../quantities.js';
+import { publishingLines } from '../publishing-lines.js';
+import { countText, durationText, sizeText, timeText } from '../quantities.js';
 
 function byCount(requests: Readonly<Record<string, number>>): string {
   const rows = Object.entries(requests).filter(([, count]) => count > 0);
@@ -11,7 +12,12 @@ function byCount(requests: Readonly<Record<string, number>>): string {
     : rows.map(([name, count]) => `${name} ${count.toLocaleString('en')}`).join(', ');
 }
 
-function statsLines({ supervisor, daemon, fuse, cache, store, memory }: MountStats): string[] {
+function outageLines({ outage }: MountStats['store']): string[] {
+  return outage === undefined ? [] : [`away       since ${timeText(outage.sinceMs)}: ${outage.problem}`];
+}
+
+function statsLines(stats: MountStats): string[] {
+  const { supervisor, daemon, fuse, cache, store, memory } = stats;
   const lookups = cache.hits + cache.misses;
   const hitShare = lookups === 0 ? '' : ` (${((100 * cache.hits) / lookups).toFixed(1)} % hits)`;
   const restarts = countText(supervisor.restarts, 'restart');
@@ -20,8 +26,10 @@ function statsLines({ supervisor, daemon, fuse, cache, store, memory }: MountSta
     `requests   ${byCount(fuse.requests)}`,
     `cache      ${sizeText(cache.bytes)} of ${sizeText(cache.budgetBytes)}, ${String(cache.hits)} hits, ${String(cache.misses)} misses${hitShare}, ${String(cache.prefetched)} fetched ahead`,
     `store      ${store.url}: ${byCount(store.requests)}, ${countText(store.retries, 'retry', 'retries')}`,
+    ...outageLines(store),
     `transfer   ${sizeText(store.bytesIn)} in, ${sizeText(store.bytesOut)} out`,
     `memory     supervisor ${sizeText(memory.supervisorBytes)}, daemon ${sizeText(memory.daemonBytes)} (heap ${sizeText(memory.heapUsedBytes)})`,
+    ...publishingLines(stats.publishing, Date.now()),
   ];
 }
 

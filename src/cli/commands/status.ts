@@ -4,6 +4,7 @@ import { CHANGE_LETTERS, CHANGE_LETTERS_HELP } from '../change-letters.js';
 import { defineCommand } from '../command.js';
 import { withMount } from '../find-mount.js';
 import { displayPath, jsonPath } from '../path-text.js';
+import { publishingLines } from '../publishing-lines.js';
 import { sizeText } from '../quantities.js';
 
 const LIMIT_DEFAULT = 10_000;
@@ -62,9 +63,6 @@ ${CHANGE_LETTERS_HELP}`,
     if (status.truncated) await output.line('… and more: see --limit');
     if (status.entries.length === 0 && !status.readOnly) await output.line('no changes');
     if (status.upperBytes > 0) await output.line(`edits take ${sizeText(status.upperBytes)} on disk`);
-    if (status.sealedLayers > 0) {
-      const why = status.publishProblem === undefined ? '' : `: ${status.publishProblem}`;
-      await output.line(`${String(status.sealedLayers)} sealed, waiting to be published${why}`);
-    }
+    for (const line of publishingLines(status.publishing, Date.now())) await output.line(line);
   },
 });

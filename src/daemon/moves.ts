@@ -1,0 +1,91 @@
+import type { BlockStore } from '../blocks/index.js';
+import type { Catalog } from '../catalog/index.js';
+import type { ManifestRoot } from '../core/index.js';
+import { invalidateEntry, invalidateInode } from '../fuse/index.js';
+import {
+  fetchManifest,
+  localManifestPath,
+  openManifest,
+  treeChanges,
+  type TreeChanges,
+} from '../manifest/index.js';
+import type { ObjectStore } from '../objects/index.js';
+import { LayerSet } from '../upper/index.js';
+import type { Logger } from './daemon-log.js';
+import type { SessionClient } from './session-client.js';
+
+export interface MovesOptions {
+  /** The mount's /dev/fuse. */
+  fd: number;
+  /** The mount's folder. */
+  dir: string;
+  manifestDir: string;
+  session: SessionClient;
+  catalog: Catalog;
+  objects: ObjectStore;
+  blocks: BlockStore;
+  log: Logger;
+}
+
+/**
+ * Lets a mount go over to a version that shows another tree than it does, while programs use it: the session thread exchanges what is below the
+ * active layer, then the kernel is told what it has to forget. Nobody else may change the mount's stack meanwhile.
+ */
+export class Moves {
+  readonly #options: MovesOptions;
+
+  constructor(options: MovesOptions) {
+    this.#options = options;
+  }
+
+  /** To the head. False, and nothing has happened, where the layers hold an edit of anything that differs, or anything is sealed. */
+  async toHead(): Promise<boolean> {
+    const { catalog, session, log } = this.#options;
+    const { base } = this.#state();
+    const { workspace, seq, root } = await catalog.version(base.workspace);
+    if (seq === base.seq) return true;
+    const changes = await this.#changes(base.root, root);
+    if (!(await session.move({ workspace, seq, root }, changes))) return false;
+    await this.#tellKernel(changes);
+    log.info({ workspace, seq, inodes: changes.inodes.length, removed: changes.removed.length }, 'moved on');
+    return true;
+  }
+
+  /** An earlier process may have moved the mount and died before the kernel knew. */
+  async finish(tookOver: boolean): Promise<void> {
+    const { base, movedFrom } = this.#state();
+    if (movedFrom === undefined) return;
+    if (tookOver) await this.#tellKernel(await this.#changes(movedFrom, base.root));
+    else await this.#options.session.settle();
+  }
+
+  async #tellKernel({ inodes, removed, names }: TreeChanges): Promise<void> {
+    const { fd, session } = this.#options;
+    for (const { parent, name } of names) await invalidateEntry(fd, parent, name);
+    // Who has open what is gone is to see that it has no name any more, and nothing in it.
+    for (const ino of [...inodes, ...removed]) await invalidateInode(fd, ino);
+    await session.settle();
+  }
+
+  async #changes(from: ManifestRoot, to: ManifestRoot): Promise<TreeChanges> {
+    const { manifestDir: dir, blocks, objects } = this.#options;
+    for (const root of [from, to]) await fetchManifest({ root, dir, blocks, objects });
+    const earlier = openManifest(localManifestPath(dir, from));
+    try {
+      const later = openManifest(localManifestPath(dir, to));
+      try {
+        return treeChanges(earlier, later);
+      } finally {
+        later.close();
+      }
+    } finally {
+      earlier.close();
+    }
+  }
+
+  #state(): NonNullable<ReturnType<typeof LayerSet.read>> {
+    const state = LayerSet.read(this.#options.dir);
+    if (state === undefined) throw new Error('the mount has layers');
+    return state;
+  }
+}
