@@ -69,5 +69,8 @@ export interface CachedBlockReader {
 
   readonly counters: BlockCounters;
 
+  /** Closes the files it keeps open: a block that was removed takes space until then. Those that are read again are opened again. */
+  letGo(): void;
+
   close(): void;
 }

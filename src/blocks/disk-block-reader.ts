@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, futimesSync, openSync, readSync, rmSync } from 'node:fs';
 import { LRUCache } from 'lru-cache';
-import { BLOCK_MAX_BYTES, type BlockId } from '../core/index.js';
+import { BLOCK_MAX_BYTES, systemCode, type BlockId } from '../core/index.js';
 import type { BlockCounters, CachedBlockReader } from './block-store.js';
 import {
   CACHE_FILE_MAX_BYTES,
@@ -93,8 +93,12 @@ class DiskBlockReader implements CachedBlockReader {
     return found;
   }
 
-  close(): void {
+  letGo(): void {
     this.#files.clear();
+  }
+
+  close(): void {
+    this.letGo();
   }
 
   #read(id: BlockId, blockOffset: number, length: number, target: Buffer, targetOffset: number): boolean {
@@ -158,12 +162,8 @@ class DiskBlockReader implements CachedBlockReader {
   }
 
   #open(id: BlockId): OpenFile | undefined {
-    let fd: number;
-    try {
-      fd = openSync(cacheFilePath(this.#dir, id), 'r');
-    } catch {
-      return undefined;
-    }
+    const fd = this.#openFile(id);
+    if (fd === undefined) return undefined;
     const file = this.#parse(id, fd);
     if (file === undefined) {
       closeSync(fd);
@@ -173,6 +173,16 @@ class DiskBlockReader implements CachedBlockReader {
     this.#files.set(id, file);
     this.#onOpened?.(id);
     return file;
+  }
+
+  #openFile(id: BlockId): number | undefined {
+    try {
+      return openSync(cacheFilePath(this.#dir, id), 'r');
+    } catch (error) {
+      // The process has no descriptor left, which whoever fetches the block would meet too.
+      if (systemCode(error) === 'EMFILE') this.letGo();
+      return undefined;
+    }
   }
 
   #parse(id: BlockId, fd: number): OpenFile | undefined {

@@ -24,5 +24,6 @@ export { CHUNK_MAX_BYTES, CHUNK_MIN_BYTES, CHUNK_NORMAL_BYTES, nextChunkLength }
 export { sha256 } from './digest.js';
 export { openCachedBlockReader } from './disk-block-reader.js';
 export { DiskCache } from './disk-cache.js';
+export { makeRoomSync } from './make-room.js';
 export { PackWriter } from './pack-writer.js';
 export { isAllZeros, zeroBlockId } from './zeros.js';

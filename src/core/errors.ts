@@ -91,6 +91,8 @@ export function messageOf(error: unknown): string {
 const TOLD_AS_THEY_ARE = new Map<string, number>([
   ['ENOSPC', Errno.ENOSPC],
   ['SQLITE_FULL', Errno.ENOSPC],
+  // The index of a write-ahead log could not be made: there is no space for it.
+  ['SQLITE_IOERR_SHMSIZE', Errno.ENOSPC],
   ['EDQUOT', Errno.EDQUOT],
   ['EROFS', Errno.EROFS],
   ['SQLITE_READONLY', Errno.EROFS],

@@ -6,7 +6,7 @@ import { CairnError, homeLayout } from '../core/index.js';
 import { fetchManifest, localManifestPath } from '../manifest/index.js';
 import type { SessionEnd } from '../fuse/index.js';
 import { openObjectStore, type ObjectStore } from '../objects/index.js';
-import type { BaseVersion } from '../upper/index.js';
+import { Reserve, type BaseVersion } from '../upper/index.js';
 import { chooseBase, hasEdits } from './choose-base.js';
 import type { ControlRequest } from './control-protocol.js';
 import { serveControl } from './control-server.js';
@@ -139,6 +139,7 @@ export class Daemon {
   /** Resolves when the mount answers. */
   static async start(options: DaemonOptions): Promise<Omit<MountedAs, 'supervisorPid'>> {
     const { folder, request, tookOver, session } = options;
+    if (!request.readOnly) Reserve.releaseWhereLow(folder.dir);
     const impatience = new AbortController();
     const manifests = homeLayout.manifests(request.home);
     fs.mkdirSync(manifests, { recursive: true, mode: 0o700 });

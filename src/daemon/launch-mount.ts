@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CairnError, homeLayout } from '../core/index.js';
+import { CairnError, Errno, errnoOf, homeLayout } from '../core/index.js';
 import { isAlive } from './control-socket.js';
 import { errorFromRecord } from './error-record.js';
 import type { MountedAs, MountRequest } from './mount-control.js';
@@ -21,7 +21,7 @@ export async function launchMount(request: MountRequest): Promise<MountedAs> {
     });
   }
   const isNew = folder.request() === undefined;
-  folder.create(request);
+  await createFolder(folder, request);
   try {
     return request.foreground ? await superviseHere(folder, request) : await startSupervisor(folder, request);
   } catch (error) {
@@ -40,6 +40,18 @@ export async function launchTakeover(home: string, mountpoint: string): Promise<
   throw new CairnError('not-found', `no mount of this home answers at ${mountpoint}`, {
     hint: 'cairn mount without arguments lists the mounts',
   });
+}
+
+/** On a full disk what an earlier mount has set aside is there for this. */
+async function createFolder(folder: MountFolder, request: MountRequest): Promise<void> {
+  try {
+    folder.create(request);
+  } catch (error) {
+    if (errnoOf(error) !== Errno.ENOSPC) throw error;
+    const { Reserve } = await import('../upper/index.js');
+    if (!new Reserve(folder.dir).release()) throw error;
+    folder.create(request);
+  }
 }
 
 /** One for each workspace at each mountpoint. */

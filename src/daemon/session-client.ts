@@ -12,6 +12,7 @@ import {
 import type { TreeChanges } from '../manifest/index.js';
 import { createEventFd, signalEventFd, threadState } from '../posix/index.js';
 import type { BaseVersion, LayerNumbers, SealedLayer } from '../upper/index.js';
+import { errorFromRecord } from './error-record.js';
 import { isHeld } from './heartbeat.js';
 import type { FeederStart, FromFeeder, FromSession, SessionStart, ToSession } from './session-protocol.js';
 
@@ -198,7 +199,7 @@ export class SessionClient {
         this.#end(message.how, undefined);
         break;
       case 'refused':
-        this.#waiting?.reject(new Error(message.message));
+        this.#waiting?.reject(errorFromRecord(message.error));
         break;
       case 'sealed':
       case 'adopted':

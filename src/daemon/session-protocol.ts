@@ -4,6 +4,7 @@ import type { Negotiated, SessionEnd } from '../fuse/index.js';
 import type { TreeChanges } from '../manifest/index.js';
 import type { BaseVersion, LayerNumbers, SealedLayer } from '../upper/index.js';
 import type { ReadPart } from '../vfs/index.js';
+import type { ErrorRecord } from './supervisor-protocol.js';
 
 /** What the session thread is started with. */
 export interface SessionStart {
@@ -59,7 +60,7 @@ export type FromSession =
   | { kind: 'folded' }
   | { kind: 'counters'; blocks: BlockCounters }
   /** Doing what the last `seal` or `adopt` asked for failed; nothing changed. */
-  | { kind: 'refused'; message: string }
+  | { kind: 'refused'; error: ErrorRecord }
   /** A request was answered EIO, or its reply was not taken. */
   | { kind: 'failure'; what: string; message: string }
   | { kind: 'ended'; how: SessionEnd };

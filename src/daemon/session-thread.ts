@@ -1,12 +1,13 @@
 import { once } from 'node:events';
 import path from 'node:path';
 import { parentPort, receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
-import { openCachedBlockReader } from '../blocks/index.js';
+import { openCachedBlockReader, type CachedBlockReader } from '../blocks/index.js';
 import { messageOf, systemClock } from '../core/index.js';
 import { Feeder, requestResend, RequestCounters, runSession, type HandOver } from '../fuse/index.js';
 import { localManifestPath, openManifest, type ManifestReader, type TreeChanges } from '../manifest/index.js';
 import { createEventDrain, currentThreadId } from '../posix/index.js';
 import {
+  isFull,
   LayerSet,
   MergedView,
   UpperLayer,
@@ -16,6 +17,8 @@ import {
   type SealedLayer,
 } from '../upper/index.js';
 import { OverlayFileSystem, type RetainedInode } from '../vfs/index.js';
+import { DiskRoom } from './disk-room.js';
+import { errorRecord } from './error-record.js';
 import type { FromSession, SessionStart, ToSession } from './session-protocol.js';
 
 /**
@@ -28,6 +31,8 @@ class SessionThread {
   readonly #layers: LayerSet | undefined;
   readonly #fileSystem: OverlayFileSystem;
   readonly #feeder: Feeder | undefined;
+  readonly #room: DiskRoom | undefined;
+  #blocks: CachedBlockReader | undefined;
   readonly #manifests = new Map<string, ManifestReader>();
   readonly #openLayers = new Map<number, UpperLayer>();
   #isReleased = false;
@@ -35,7 +40,13 @@ class SessionThread {
   constructor(start: SessionStart, port: MessagePort) {
     this.#start = start;
     this.#port = port;
-    this.#layers = start.readOnly ? undefined : LayerSet.open(start.dir);
+    this.#room = start.readOnly
+      ? undefined
+      : new DiskRoom(start.dir, start.cacheDir, {
+          letGo: () => this.#blocks?.letGo(),
+          compact: () => this.#fileSystem.view.layers[0]?.compact(),
+        });
+    this.#layers = start.readOnly ? undefined : LayerSet.open(start.dir, this.#makeRoom);
     this.#fileSystem = new OverlayFileSystem({
       view: this.#openView(),
       readOnly: start.readOnly,
@@ -44,6 +55,7 @@ class SessionThread {
       numbersEnd: this.#layers?.state.numbersEnd,
       clock: systemClock,
       diskPath: start.readOnly ? start.manifestDir : start.dir,
+      makeRoom: this.#makeRoom,
     });
     // After a takeover nobody knows which pages in the kernel are dirty.
     if (!start.tookOver) {
@@ -65,6 +77,8 @@ class SessionThread {
         this.#send({ kind: 'used', block });
       },
     });
+    this.#blocks = blocks;
+    this.#room?.setAside();
     const drainWakes = createEventDrain(start.wakeFd);
     if (start.tookOver) requestResend(start.fd);
     this.#send({ kind: 'ready' });
@@ -75,6 +89,7 @@ class SessionThread {
       blocks,
       handOver: this.#handOver(),
       ...(this.#feeder === undefined ? {} : { feeder: this.#feeder }),
+      ...(this.#room === undefined ? {} : { room: this.#room }),
       counters,
       wakeFd: start.wakeFd,
       onWake: () => {
@@ -102,10 +117,22 @@ class SessionThread {
     });
     this.#feeder?.close();
     blocks.close();
-    for (const layer of this.#openLayers.values()) layer.close();
+    for (const layer of this.#openLayers.values()) this.#close(layer);
     for (const manifest of this.#manifests.values()) manifest.close();
     this.#send({ kind: 'ended', how });
     this.#port.close();
+  }
+
+  readonly #makeRoom = (): boolean => this.#room?.make(true) === true;
+
+  /** What could not be folded for want of space is in the journal, for the next mount. */
+  #close(layer: UpperLayer): void {
+    try {
+      layer.close();
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      this.#send({ kind: 'failure', what: `closing layer ${layer.dir}`, message: messageOf(error) });
+    }
   }
 
   #handOver(): HandOver {
@@ -127,28 +154,37 @@ class SessionThread {
   }
 
   #obey(message: Exclude<ToSession, { kind: 'counters' | 'release' }>): void {
-    try {
-      switch (message.kind) {
-        case 'seal':
-          this.#seal(message.sealed, message.numbers);
-          break;
-        case 'adopt':
-          this.#adopt(message.layerId, message.base);
-          break;
-        case 'move':
-          this.#send({ kind: 'moved', done: this.#move(message.base, message.changes) });
-          break;
-        case 'settle':
-          this.#writableLayers().settle();
-          this.#send({ kind: 'settled' });
-          break;
-        case 'fold':
-          this.#fileSystem.view.layers[0]?.fold();
-          this.#send({ kind: 'folded' });
-          break;
+    for (;;) {
+      try {
+        this.#carryOut(message);
+        return;
+      } catch (error) {
+        if (isFull(error) && this.#makeRoom()) continue;
+        this.#send({ kind: 'refused', error: errorRecord(error) });
+        return;
       }
-    } catch (error) {
-      this.#send({ kind: 'refused', message: messageOf(error) });
+    }
+  }
+
+  #carryOut(message: Exclude<ToSession, { kind: 'counters' | 'release' }>): void {
+    switch (message.kind) {
+      case 'seal':
+        this.#seal(message.sealed, message.numbers);
+        break;
+      case 'adopt':
+        this.#adopt(message.layerId, message.base);
+        break;
+      case 'move':
+        this.#send({ kind: 'moved', done: this.#move(message.base, message.changes) });
+        break;
+      case 'settle':
+        this.#writableLayers().settle();
+        this.#send({ kind: 'settled' });
+        break;
+      case 'fold':
+        this.#fileSystem.view.layers[0]?.fold();
+        this.#send({ kind: 'folded' });
+        break;
     }
   }
 
@@ -257,7 +293,7 @@ class SessionThread {
   #layer(id: number, writable: boolean): UpperLayer {
     const open = this.#openLayers.get(id);
     if (open !== undefined) return open;
-    const layer = UpperLayer.open(this.#writableLayers().layerDir(id), writable);
+    const layer = UpperLayer.open(this.#writableLayers().layerDir(id), writable, this.#makeRoom);
     this.#openLayers.set(id, layer);
     return layer;
   }

@@ -1,4 +1,5 @@
 import type { InodeAttributes } from '../core/index.js';
+import { FALLOC_FL_PUNCH_HOLE } from '../posix/index.js';
 import type { AttributeChanges, FileSystem } from '../vfs/index.js';
 import { Opcode, SetattrValid, WRITE_IN_BYTES, WRITE_KILL_SUIDGID } from './protocol.js';
 import type { Reply } from './reply.js';
@@ -15,6 +16,22 @@ export class Changes {
     this.#fileSystem = fileSystem;
     this.#request = request;
     this.#reply = reply;
+  }
+
+  /** Whether the request removes something, or makes it smaller. */
+  givesSpaceBack(): boolean {
+    const request = this.#request;
+    switch (request.opcode) {
+      case Opcode.UNLINK:
+      case Opcode.RMDIR:
+        return true;
+      case Opcode.SETATTR:
+        return (request.u32(0) & SetattrValid.SIZE) !== 0;
+      case Opcode.FALLOCATE:
+        return (request.u32(24) & FALLOC_FL_PUNCH_HOLE) !== 0;
+      default:
+        return false;
+    }
   }
 
   /** Does what the request asks for, and encodes the answer. Throws FsError where it is refused. */

@@ -23,5 +23,5 @@ export { mountAt, type MountEntry } from './mount-table.js';
 export { PUSHED_FILE_MAX_BYTES } from './notify-store.js';
 export { refuseRequests } from './refuse.js';
 export { requestResend } from './resend.js';
-export { runSession, type BlockSource, type SessionOptions } from './session.js';
+export { runSession, type BlockSource, type Room, type SessionOptions } from './session.js';
 export type { SessionEnd } from './transport.js';

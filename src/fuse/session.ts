@@ -27,12 +27,22 @@ export interface BlockSource {
   tryRead(id: BlockId, blockOffset: number, length: number, target: Buffer, targetOffset: number): boolean;
 }
 
+/** Space for changes, where a disk is full. */
+export interface Room {
+  /** Before a change that takes space. Throws ENOSPC where there is too little. */
+  require(): void;
+  /** After a change was refused for want of space: true when there is more now. `forRemoval`: the change gives some back. */
+  make(forRemoval: boolean): boolean;
+}
+
 export interface SessionOptions {
   /** The mounted /dev/fuse. */
   fd: number;
   fileSystem: FileSystem;
   blocks: BlockSource;
   handOver: HandOver;
+  /** Not for a mount that cannot be changed. */
+  room?: Room;
   /** What fills the kernel's page cache before it asks; not for a mount that was taken over. */
   feeder?: Feeder;
   counters: RequestCounters;
@@ -228,14 +238,20 @@ export class Session {
         return WITH_REPLY;
       }
     }
-    try {
-      this.#changes.apply();
-      fileSystem.commit(request.unique, this.#reply.finish());
-    } catch (error) {
-      fileSystem.rollback();
-      throw error;
+    const { room } = this.#options;
+    const removes = this.#changes.givesSpaceBack();
+    if (!removes) room?.require();
+    for (;;) {
+      try {
+        this.#changes.apply();
+        fileSystem.commit(request.unique, this.#reply.finish());
+        return WITH_REPLY;
+      } catch (error) {
+        fileSystem.rollback();
+        if (errnoOf(error) !== Errno.ENOSPC || room?.make(removes) !== true) throw error;
+        this.#reply.begin(request.uniqueLow, request.uniqueHigh);
+      }
     }
-    return WITH_REPLY;
   }
 
   /** Makes the reply that of the failure; false for requests that get none. */

@@ -311,10 +311,21 @@ export class DataStore {
   #fd(file: string): number {
     const open = this.#fds.get(file);
     if (open !== undefined) return open;
-    const flags = this.#writable ? fs.constants.O_RDWR | fs.constants.O_CREAT : fs.constants.O_RDONLY;
-    const fd = fs.openSync(file, flags, 0o600);
+    const fd = this.#openFile(file);
     this.#fds.set(file, fd);
     return fd;
+  }
+
+  #openFile(file: string): number {
+    const flags = this.#writable ? fs.constants.O_RDWR | fs.constants.O_CREAT : fs.constants.O_RDONLY;
+    try {
+      return fs.openSync(file, flags, 0o600);
+    } catch (error) {
+      if (systemCode(error) !== 'EMFILE') throw error;
+      // The process has no descriptor left: these are only kept to spare the opening.
+      this.#fds.clear();
+      return fs.openSync(file, flags, 0o600);
+    }
   }
 
   #checkSpace(): void {

@@ -10,4 +10,5 @@ export * from './data-store.js';
 export type { LayerDentry, LayerExtent, LayerInode, LayerState } from './layer-database.js';
 export * from './layer-set.js';
 export * from './merged-view.js';
+export * from './reserve.js';
 export * from './upper-layer.js';

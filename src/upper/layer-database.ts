@@ -2,6 +2,7 @@ import path from 'node:path';
 import Database from 'better-sqlite3';
 import { CairnError, type Ino, type InodeAttributes } from '../core/index.js';
 import type { DentryRow, XattrRow } from '../manifest/index.js';
+import { isFull } from './reserve.js';
 import { syncPath } from './sync-path.js';
 
 const SCHEMA_VERSION = 3;
@@ -144,6 +145,8 @@ export class LayerDatabase implements RowSink {
     const file = path.join(dir, FILE_NAME);
     const db = new Database(file);
     db.pragma('page_size = 4096');
+    // What names took is given back when the disk is full: see `compact`.
+    db.pragma('auto_vacuum = INCREMENTAL');
     db.pragma('synchronous = OFF');
     db.exec(`BEGIN; ${SCHEMA} COMMIT;`);
     db.prepare('INSERT INTO state VALUES (1, ?, ?, ?, ?, 1)').run(
@@ -171,11 +174,13 @@ export class LayerDatabase implements RowSink {
         db.pragma('synchronous = NORMAL');
         db.pragma('wal_autocheckpoint = 0');
         db.pragma(`cache_size = -${String(PAGE_CACHE_KIB)}`);
+        // Rather more memory, which the journal's length bounds, than a full disk in the middle of an operation.
+        db.pragma('cache_spill = OFF');
       }
       return new LayerDatabase(db);
     } catch (error) {
       db?.close();
-      if (error instanceof CairnError) throw error;
+      if (error instanceof CairnError || isFull(error)) throw error;
       throw new CairnError('corrupt', `upper layer ${dir} cannot be opened: ${String(error)}`, {
         cause: error,
       });
@@ -200,6 +205,16 @@ export class LayerDatabase implements RowSink {
       { busy: number; log: number; checkpointed: number },
     ];
     return result.busy === 0 && result.log === result.checkpointed;
+  }
+
+  /**
+   * Gives back to the disk what the database and its log do not need. Outside of a transaction. False when a reader was in the way: then the
+   * log is still needed.
+   */
+  compact(): boolean {
+    this.#db.pragma('incremental_vacuum');
+    const [result] = this.#db.pragma('wal_checkpoint(TRUNCATE)') as [{ busy: number }];
+    return result.busy === 0;
   }
 
   close(): void {

@@ -9,6 +9,7 @@ import {
   type LayerInode,
   type LayerState,
 } from './layer-database.js';
+import { isFull } from './reserve.js';
 import { RowCache } from './row-cache.js';
 import { syncPath } from './sync-path.js';
 
@@ -46,6 +47,7 @@ type Undo = () => void;
  */
 export class LayerRows {
   readonly #dir: string;
+  readonly #makeRoom: () => boolean;
   #writable: boolean;
   readonly #database: LayerDatabase;
   #journal: Journal;
@@ -63,9 +65,12 @@ export class LayerRows {
   #undo: Undo[] = [];
   #foldsSinceCheckpoint = 0;
   #isDurable = false;
+  /** Where to try again when there was no space to fold. */
+  #foldAtBytes = JOURNAL_MAX_BYTES;
 
-  private constructor(dir: string, database: LayerDatabase, writable: boolean) {
+  private constructor(dir: string, database: LayerDatabase, writable: boolean, makeRoom: () => boolean) {
     this.#dir = dir;
+    this.#makeRoom = makeRoom;
     this.#writable = writable;
     this.#database = database;
     const { generation, ...state } = database.state();
@@ -82,10 +87,10 @@ export class LayerRows {
   }
 
   /** For reading only, the journal is not looked at: whoever writes has folded it before. */
-  static open(dir: string, writable: boolean): LayerRows {
+  static open(dir: string, writable: boolean, makeRoom: () => boolean = nothingToGive): LayerRows {
     const database = LayerDatabase.open(dir, writable);
     try {
-      return new LayerRows(dir, database, writable);
+      return new LayerRows(dir, database, writable, makeRoom);
     } catch (error) {
       database.close();
       throw error;
@@ -140,8 +145,8 @@ export class LayerRows {
     this.#committed = { ...this.#state };
     this.#undo.length = 0;
     const dirty = this.#inodes.dirtyCount + this.#dentries.dirtyCount + this.#extents.dirtyCount;
-    if (this.#journal.bytes >= JOURNAL_MAX_BYTES) this.#foldOrLater();
-    else if (dirty >= DIRTY_ROWS_MAX) this.#flush();
+    if (this.#journal.bytes >= this.#foldAtBytes) this.#foldOrLater();
+    else if (dirty >= DIRTY_ROWS_MAX) this.#flushOrLater();
   }
 
   rollback(): void {
@@ -155,6 +160,17 @@ export class LayerRows {
   /** Commits everything to the database: afterwards it stands for itself, and others can read it. */
   fold(): void {
     if (this.#journal.generation === this.#unfolded && this.#journal.bytes === 0) return;
+    for (;;) {
+      try {
+        this.#foldOnce();
+        return;
+      } catch (error) {
+        if (!isFull(error) || !this.#makeRoom()) throw error;
+      }
+    }
+  }
+
+  #foldOnce(): void {
     this.#writing(() => {
       this.#flushRows();
       this.#journal.nextGeneration();
@@ -162,9 +178,20 @@ export class LayerRows {
       this.#database.commit();
     });
     this.#unfolded = this.#journal.generation;
+    this.#foldAtBytes = JOURNAL_MAX_BYTES;
     this.#foldsSinceCheckpoint += 1;
     if (this.#foldsSinceCheckpoint >= FOLDS_PER_CHECKPOINT) this.#checkpoint();
     this.#database.begin();
+  }
+
+  /** Folds, and gives back to the disk what is not needed. Between operations only. */
+  compact(): void {
+    this.fold();
+    this.#writing(() => {
+      this.#database.commit();
+      if (this.#database.compact()) this.#journal.deleteEarlier();
+      this.#database.begin();
+    });
   }
 
   /** From now on there is only reading. */
@@ -502,12 +529,27 @@ export class LayerRows {
     try {
       this.fold();
     } catch {
-      // The next generation has begun, and is folded with this one.
+      this.#foldAtBytes = this.#journal.bytes + JOURNAL_MAX_BYTES;
     }
   }
 
+  /** The operation is done, whatever becomes of the rows: the journal has them. */
+  #flushOrLater(): void {
+    try {
+      this.#flush();
+    } catch (error) {
+      if (!isFull(error)) throw error;
+    }
+  }
+
+  /** Where the disk is full, later: the log has what was folded. */
   #checkpoint(): void {
-    if (!this.#database.checkpoint()) return;
+    try {
+      if (!this.#database.checkpoint()) return;
+    } catch (error) {
+      if (isFull(error)) return;
+      throw error;
+    }
     this.#foldsSinceCheckpoint = 0;
     this.#isDurable = true;
     this.#journal.deleteEarlier();
@@ -538,6 +580,10 @@ export class LayerRows {
     this.#committed = { ...this.#state };
     return replayed;
   }
+}
+
+function nothingToGive(): boolean {
+  return false;
 }
 
 /** One string for a name in a directory, which stands for its bytes. */

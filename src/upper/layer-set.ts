@@ -55,11 +55,13 @@ export interface LayerNumbers {
  */
 export class LayerSet {
   readonly dir: string;
+  readonly #makeRoom: (() => boolean) | undefined;
   #state: LayerSetState;
 
-  private constructor(dir: string, state: LayerSetState) {
+  private constructor(dir: string, state: LayerSetState, makeRoom?: () => boolean) {
     this.dir = dir;
     this.#state = state;
+    this.#makeRoom = makeRoom;
   }
 
   /** What the folder holds, or undefined where nothing was ever mounted. */
@@ -117,10 +119,11 @@ export class LayerSet {
     for (const id of new Set(ids)) UpperLayer.recover(layerDir(dir, id));
   }
 
-  static open(dir: string): LayerSet {
+  /** `makeRoom` as for `UpperLayer.open`. */
+  static open(dir: string, makeRoom?: () => boolean): LayerSet {
     const state = LayerSet.read(dir);
     if (state === undefined) throw new CairnError('not-found', `no upper layers in ${dir}`);
-    const set = new LayerSet(dir, state);
+    const set = new LayerSet(dir, state, makeRoom);
     set.#sweep();
     return set;
   }
@@ -154,7 +157,7 @@ export class LayerSet {
       ...(numbers && { numbersEnd: numbers.end }),
     });
     active.freeze();
-    return UpperLayer.open(this.layerDir(nextId), true);
+    return UpperLayer.open(this.layerDir(nextId), true, this.#makeRoom);
   }
 
   /** The oldest sealed layer was published as `base`; its folder goes unless a retained stack needs it. */

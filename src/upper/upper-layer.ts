@@ -36,9 +36,10 @@ export class UpperLayer {
     LayerRows.create(dir, state);
   }
 
-  /** Opens a layer; `writable` false for a sealed one, or for a second look at the active one, which its owner has folded. */
-  static open(dir: string, writable: boolean): UpperLayer {
-    const rows = LayerRows.open(dir, writable);
+  /** Opens a layer; `writable` false for a sealed one, or for a second look at the active one, which its owner has folded. `makeRoom`
+   * is called when there is no space to fold, and says whether there is more now. */
+  static open(dir: string, writable: boolean, makeRoom?: () => boolean): UpperLayer {
+    const rows = LayerRows.open(dir, writable, makeRoom);
     try {
       return new UpperLayer(dir, rows, writable);
     } catch (error) {
@@ -85,6 +86,11 @@ export class UpperLayer {
   /** Commits all there is to the database: others see it, and the layer can be sealed. Between operations only. */
   fold(): void {
     this.#rows.fold();
+  }
+
+  /** Folds, and gives space that is not needed back to the disk. */
+  compact(): void {
+    this.#rows.compact();
   }
 
   /** Ends the writing: the layer is sealed. */

@@ -20,7 +20,13 @@ import {
   type InodeAttributes,
 } from '../core/index.js';
 import type { DentryRow } from '../manifest/index.js';
-import type { ContentPart, LayerInode, MergedView, UpperLayer } from '../upper/index.js';
+import {
+  isFull,
+  type ContentPart,
+  type LayerInode,
+  type MergedView,
+  type UpperLayer,
+} from '../upper/index.js';
 import type { AttributeChanges, Caller, EntrySink, FileSystem, ReadPart, StatFs } from './file-system.js';
 import { CopyUp } from './copy-up.js';
 import { LayerStack, type RetainedInode } from './layer-stack.js';
@@ -60,6 +66,8 @@ export interface OverlayOptions {
   clock: Clock;
   /** The folder of the upper layer, whose disk `statfs` speaks of. */
   diskPath: string;
+  /** Called when what removes something was refused for want of space: true when there is more now. */
+  makeRoom?: () => boolean;
 }
 
 /**
@@ -72,6 +80,7 @@ export class OverlayFileSystem implements FileSystem {
   readonly #copyUp: CopyUp;
   readonly #clock: Clock;
   readonly #diskPath: string;
+  readonly #makeRoom: () => boolean;
   readonly #lookups = new LookupCounts();
   /**
    * The numbers this process may have given out. All others may have been known to the kernel before it took over: without a name those inodes stay
@@ -96,6 +105,7 @@ export class OverlayFileSystem implements FileSystem {
     this.#lookupsKnownTo = options.tookOver ? (options.numbersEnd ?? Infinity) : Infinity;
     this.#clock = options.clock;
     this.#diskPath = options.diskPath;
+    this.#makeRoom = options.makeRoom ?? ((): boolean => false);
     for (const layer of options.view.layers) {
       for (const ino of layer.unlinkedInos()) this.#unlinked.add(ino);
     }
@@ -622,8 +632,16 @@ export class OverlayFileSystem implements FileSystem {
     const inode = active?.inode(ino);
     if (active === undefined || inode?.nlink !== 0 || inode.created !== 1) return;
     const { lastUnique, lastReply } = active.last();
-    active.deleteInode(inode);
-    active.commit(lastUnique, lastReply);
+    for (;;) {
+      try {
+        active.deleteInode(inode);
+        active.commit(lastUnique, lastReply);
+        return;
+      } catch (error) {
+        active.rollback();
+        if (!isFull(error) || !this.#makeRoom()) throw error;
+      }
+    }
   }
 
   /** At the start of a mount the kernel knows nothing: what had no name is gone. */
