@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CairnError, Errno, errnoOf, homeLayout } from '../core/index.js';
+import { CairnError, Errno, errnoOf, homeLayout, messageOf } from '../core/index.js';
 import { isAlive } from './control-socket.js';
 import { errorFromRecord } from './error-record.js';
 import type { MountedAs, MountRequest } from './mount-control.js';
@@ -44,6 +44,7 @@ export async function launchTakeover(home: string, mountpoint: string): Promise<
 
 /** On a full disk what an earlier mount has set aside is there for this. */
 async function createFolder(folder: MountFolder, request: MountRequest): Promise<void> {
+  checkWritable(request.home);
   try {
     folder.create(request);
   } catch (error) {
@@ -51,6 +52,17 @@ async function createFolder(folder: MountFolder, request: MountRequest): Promise
     const { Reserve } = await import('../upper/index.js');
     if (!new Reserve(folder.dir).release()) throw error;
     folder.create(request);
+  }
+}
+
+function checkWritable(home: string): void {
+  try {
+    fs.accessSync(home, fs.constants.W_OK);
+  } catch (error) {
+    throw new CairnError('failed', `the home folder ${home} cannot be written to: ${messageOf(error)}`, {
+      hint: 'check its owner and mode, and that its file system is mounted read-write; or name another by --home',
+      cause: error,
+    });
   }
 }
 

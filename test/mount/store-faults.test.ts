@@ -159,7 +159,8 @@ async function startReading(
   return {
     end: async (signal) => {
       reading.kill(signal);
-      return (await ended)[1];
+      const [, endedBy] = (await ended) as [number | null, NodeJS.Signals | null];
+      return endedBy;
     },
   };
 }
