@@ -50,7 +50,7 @@ export class MergePlan implements MergeSides {
   readonly ours: ManifestReader;
   readonly theirs: ManifestReader;
   readonly copies: PlannedCopy[] = [];
-  readonly disputes: Dispute[] = [];
+  disputes: Dispute[] = [];
   /** Inodes that one side deleted and the other one, named here, kept. */
   readonly survivors = new Map<Ino, 'ours' | 'theirs'>();
   /** How many pairs of inodes, one of each side, became one. */
@@ -110,6 +110,13 @@ export class MergePlan implements MergeSides {
       for (const name of names?.values() ?? []) return name;
     }
     return undefined;
+  }
+
+  /** Takes back that the two sides moved an inode to different places. */
+  moveIsAgreed(ino: Ino): void {
+    this.disputes = this.disputes.filter(
+      ({ kind, at }) => at !== ino || (kind !== 'renamed-twice' && kind !== 'renamed-changed'),
+    );
   }
 
   /** The conflicts, once all is planned. */

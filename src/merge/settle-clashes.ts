@@ -38,6 +38,7 @@ class Settlement {
   /** Of two directories that became one, each other. */
   readonly #joinedWith = new Map<Ino, Ino>();
   readonly #given = new Set<string>();
+  readonly #clashes: Clash[] = [];
 
   constructor(plan: MergePlan, names: ConflictNames) {
     this.#plan = plan;
@@ -45,38 +46,37 @@ class Settlement {
   }
 
   settle(): void {
-    const clashes = this.#findClashes();
-    // Joined directories add to the list while it is worked off.
-    for (const clash of clashes) clashes.push(...this.#settleOne(clash));
+    this.#findClashes();
+    // Directories that become one add to the list while it is worked off.
+    for (const clash of this.#clashes) this.#settleOne(clash);
     for (const planned of this.#plan.inodes()) {
       if (planned.merged?.contentDisputed === true) this.#putContentBeside(planned);
     }
   }
 
-  #findClashes(): Clash[] {
-    return this.#plan.inodes().flatMap((planned) =>
-      this.#namesOfOurs(planned).flatMap((name) => {
+  #findClashes(): void {
+    for (const planned of this.#plan.inodes()) {
+      for (const name of this.#namesOfOurs(planned)) {
         const theirs = this.#plan.theirs.lookup(name.parent, name.name)?.ino;
-        return theirs !== undefined && theirs !== planned.ino && this.#isThere(theirs, name)
-          ? [{ ours: planned.ino, theirs, name }]
-          : [];
-      }),
-    );
+        if (theirs === undefined || theirs === planned.ino || !this.#isThere(theirs, name)) continue;
+        this.#clashes.push({ ours: planned.ino, theirs, name });
+      }
+    }
   }
 
-  /** Returns the clashes that come of it. */
-  #settleOne({ ours, theirs, name }: Clash): Clash[] {
+  #settleOne({ ours, theirs, name }: Clash): void {
     const [winner, loser] = [this.#plan.addFromTheirs(ours), this.#plan.addFromTheirs(theirs)];
     loser.names.delete(nameKey(name));
     const [here, there] = [resultOf(winner), resultOf(loser)];
     // What both sides have is in use under its own number, and may not become something else.
     if (loser.ours === undefined && winner.theirs === undefined && bothDirectories(winner, loser)) {
       this.#join(winner, loser, name);
-      return this.#moveEntries(theirs, ours);
+      this.#moveEntries(theirs, ours);
+      return;
     }
     if (loser.ours === undefined && holdTheSame(here, there)) {
       this.#join(winner, loser, name);
-      return [];
+      return;
     }
     const beside = this.#freeName(name);
     loser.names.set(nameKey(beside), beside);
@@ -89,7 +89,6 @@ class Settlement {
     } else {
       this.#plan.disputes.push({ kind: 'name', at: name, kept: 'both', beside });
     }
-    return [];
   }
 
   #join(winner: PlannedInode, loser: PlannedInode, name: Name): void {
@@ -101,20 +100,20 @@ class Settlement {
   }
 
   /** What is left of theirs in the directory `from` is in ours' directory `to` from now on. */
-  #moveEntries(from: Ino, to: Ino): Clash[] {
+  #moveEntries(from: Ino, to: Ino): void {
     this.#joinedWith.set(from, to).set(to, from);
-    const clashes: Clash[] = [];
     for (const { name, cookie, ino } of entriesOf(this.#plan.theirs, from)) {
       const { names } = this.#plan.addFromTheirs(ino);
-      if (!names.delete(nameKey({ parent: from, name }))) continue;
-      const moved = { parent: to, name, cookie };
       const inOurs = this.#plan.ours.lookup(to, name)?.ino;
+      // Now both have it in the same place.
+      if (inOurs === ino) this.#plan.moveIsAgreed(ino);
+      if (!names.delete(nameKey({ parent: from, name }))) continue;
+      const moved = inOurs === ino ? { parent: to, name } : { parent: to, name, cookie };
+      names.set(nameKey(moved), moved);
       if (inOurs !== undefined && inOurs !== ino && this.#isThere(inOurs, moved)) {
-        clashes.push({ ours: inOurs, theirs: ino, name: moved });
+        this.#clashes.push({ ours: inOurs, theirs: ino, name: moved });
       }
-      if (inOurs !== ino) names.set(nameKey(moved), moved);
     }
-    return clashes;
   }
 
   #putContentBeside(planned: PlannedInode): void {

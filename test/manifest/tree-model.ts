@@ -15,7 +15,17 @@ import { ROOT_COOKIE, blockIdFor, contentIdFor, directoryWith, inodeWith } from 
 /** One random change; `a`, `b` and `size` choose among what there is. */
 export interface Change {
   kind:
-    'file' | 'directory' | 'symlink' | 'link' | 'remove' | 'rename' | 'replace' | 'write' | 'chmod' | 'xattr';
+    | 'file'
+    | 'directory'
+    | 'symlink'
+    | 'link'
+    | 'remove'
+    | 'rename'
+    | 'replace'
+    | 'remake'
+    | 'write'
+    | 'chmod'
+    | 'xattr';
   a: number;
   b: number;
   size: number;
@@ -109,6 +119,22 @@ export class TreeModel {
           this.#add(replaced.parent, inodeWith(this.nextIno, S_IFREG | 0o644), replaced.name),
           size,
         );
+        return;
+      }
+      case 'remake': {
+        const remade = pick(
+          this.dentries.filter(({ ino }) => this.#inosOf(isDirectory).includes(ino)),
+          b,
+        );
+        if (remade === undefined) return;
+        this.#dropDentry(remade);
+        const ino = this.#add(remade.parent, inodeWith(this.nextIno, S_IFDIR | 0o755), remade.name);
+        for (const entry of this.dentries.filter(({ parent }) => parent === remade.ino)) {
+          this.#dropDentry(entry);
+          this.#name(ino, entry.ino, entry.name);
+        }
+        this.inodes.delete(remade.ino);
+        this.#touched.add(remade.ino);
         return;
       }
       case 'write':

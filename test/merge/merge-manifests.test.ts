@@ -283,7 +283,24 @@ void t.test('two new directories of one name become one, all the way down', asyn
     ours: { 'a/': '2', 'm/': '4', 'm/in': '5 in', 'n/': '10', 'n/f': '3 old' },
     theirs: { 'a/': '2', 'm/': '4', 'm/in': '5 in', 'n/': '20', 'n/f': '3 old' },
     result: { 'a/': '2', 'm/': '4', 'm/in': '5 in', 'n/': '10', 'n/f': '3 old' },
-    conflicts: ['renamed-twice n/f'],
+  });
+  check('theirs made a directory anew, with what was in it, where ours added and changed something', {
+    base,
+    ours: { ...base, 'm/in': '5 mine', 'm/mine': '10 mine' },
+    theirs: { ...base, 'm/': '20', 'm/in': '5 in', 'm/new': '21 new' },
+    result: { ...base, 'm/in': '5 mine', 'm/mine': '10 mine', 'm/new': '21 new' },
+  });
+  check('theirs made a directory anew, where ours only added something', {
+    base,
+    ours: { ...base, 'm/mine': '10 mine' },
+    theirs: { ...base, 'm/': '20' },
+    result: { ...base, 'm/mine': '10 mine' },
+  });
+  check('ours made a directory anew, with what was in it, where theirs added and changed something', {
+    base,
+    ours: { ...base, 'm/': '10', 'm/mine': '11 mine' },
+    theirs: { ...base, 'm/in': '5 new', 'm/new': '20 new' },
+    result: { ...base, 'm/': '10', 'm/in': '5 new', 'm/mine': '11 mine', 'm/new': '20 new' },
   });
   check('but not one that both have had before', {
     base,

@@ -24,6 +24,7 @@ const changes: fc.Arbitrary<Change> = fc.record({
     'rename',
     'rename',
     'replace',
+    'remake',
     'write',
     'write',
     'chmod',
