@@ -12,9 +12,9 @@ import { mergeManifests } from '../../src/merge/index.js';
 import { scratchFolder } from '../fixtures/scratch-folder.js';
 import { contentIdFor, feedSyntheticTree, syntheticFileIno } from '../manifest/trees.js';
 
-const FILES = 100_000;
+const FILES = 40_000;
 const OURS_CHANGED = 10;
-const THEIRS_CHANGED = 5000;
+const THEIRS_CHANGED = 4000;
 
 /** A reader that counts what it is asked. */
 function counting(reader: ManifestReader, count: () => void): ManifestReader {

@@ -234,6 +234,13 @@ void t.test('of two things of one name ours has it, and theirs gets a name besid
     theirs: { ...base, n: '20 same mtime=6' },
     result: { ...base, n: '10 same mtime=5' },
   });
+  check('but what theirs moved there keeps its number, whatever it holds', {
+    base: { ...base, m: '6 same' },
+    ours: { ...base, m: '6 same', n: '10 same' },
+    theirs: { ...base, n: '6 same' },
+    result: { ...base, n: '10 same', 'n~1': '6 same' },
+    conflicts: ['name n | n~1'],
+  });
   check('two files of one content, of other modes', {
     base,
     ours: { ...base, n: '10 same' },

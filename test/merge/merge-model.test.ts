@@ -9,7 +9,7 @@ import type { MergeSides } from '../../src/merge/index.js';
 import { TreeModel, dump, type Change } from '../manifest/tree-model.js';
 import { checkedMerge, type Merged } from './checked-merge.js';
 
-const RUNS = process.env['CAIRN_TEST_LARGE'] === '1' ? 5000 : 120;
+const RUNS = process.env['CAIRN_TEST_LARGE'] === '1' ? 2000 : 80;
 
 const changes: fc.Arbitrary<Change> = fc.record({
   kind: fc.constantFrom(
