@@ -43,6 +43,7 @@ fi
 # Without these some tests are skipped, and say so: nobody has to install a database server for the others.
 optional_packages=''
 if [ "${1:-}" = tests ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  command -v strace >/dev/null || optional_packages="$optional_packages strace"
   command -v setfacl >/dev/null || optional_packages="$optional_packages acl"
   command -v vim >/dev/null || command -v vim.tiny >/dev/null || optional_packages="$optional_packages vim-tiny"
   if [ -z "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ]; then

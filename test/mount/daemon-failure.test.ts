@@ -9,16 +9,31 @@ import { isRoot, kill, run, runDone, Site, until, type Home, type Mounted } from
 /** Long enough for a daemon to start on a machine that is busy. */
 const SILENCE_LIMIT_MS = '6000';
 const CALL_LIMIT_S = 60;
+const IN_PARALLEL = { buffered: true };
 
 if (whyNoMounts !== undefined) {
   t.plan(0, whyNoMounts);
 } else {
-  t.test('a daemon that is stopped is killed, and the next one goes on', stopped);
-  t.test('a daemon whose session thread waits for ever is killed, and the next one answers', sessionWedged);
-  t.test('a daemon that is idle, or aborts as one without memory does, costs no call', idleAndAborted);
-  t.test('a daemon that takes too much memory is replaced', tooLarge);
-  t.test('when no daemon stays alive the mount gives errors, says why, and can be unmounted', refusing);
-  t.test('a dead mount is cleared by the next mount, with programs standing in it', deadMount);
+  // They mostly wait.
+  t.jobs = 3;
+  t.test('a daemon that is stopped is killed, and the next one goes on', IN_PARALLEL, stopped);
+  t.test(
+    'a daemon whose session thread waits for ever is killed, and the next one answers',
+    IN_PARALLEL,
+    sessionWedged,
+  );
+  t.test(
+    'a daemon that is idle, or aborts as one without memory does, costs no call',
+    IN_PARALLEL,
+    idleAndAborted,
+  );
+  t.test('a daemon that takes too much memory is replaced', IN_PARALLEL, tooLarge);
+  t.test(
+    'when no daemon stays alive the mount gives errors, says why, and can be unmounted',
+    IN_PARALLEL,
+    refusing,
+  );
+  t.test('a dead mount is cleared by the next mount, with programs standing in it', IN_PARALLEL, deadMount);
 }
 
 interface Stand {
@@ -98,10 +113,10 @@ async function sessionWedged(t: Test): Promise<void> {
 }
 
 async function idleAndAborted(t: Test): Promise<void> {
-  const at = await stand(t, { CAIRN_SILENCE_LIMIT_MS: '1500' });
+  const at = await stand(t, { CAIRN_SILENCE_LIMIT_MS: SILENCE_LIMIT_MS });
   const beganAt_ms = performance.now();
-  await until('it was idle for twice the limit', () =>
-    Promise.resolve(performance.now() - beganAt_ms > 3000),
+  await until('it was idle for longer than the limit', () =>
+    Promise.resolve(performance.now() - beganAt_ms > 1.5 * Number(SILENCE_LIMIT_MS)),
   );
   const { supervisor, daemon } = await at.home.stats(at.mountpoint);
   t.match({ restarts: supervisor.restarts, pid: daemon.pid }, { restarts: 0, pid: at.mounted.daemonPid });

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap';
 import { whyNoMounts } from './ordinary-user.js';
 import { differences, kill, run, runDone, scriptPath, Site, until, type Home, type Mounted } from './site.js';
 
-const TAKEOVERS = 3;
+const TAKEOVERS = 2;
 const PACKAGE = fileURLToPath(new URL('../../..', import.meta.url));
 
 if (whyNoMounts !== undefined) {
