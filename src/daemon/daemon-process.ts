@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { CairnError, messageOf } from '../core/index.js';
 import { anonymousMemoryBytes, isDead, releaseMemory, threadState } from '../posix/index.js';
 import { errorFromRecord } from './error-record.js';
-import { BEATS_MISSED_MAX, beatMs, isHeld } from './heartbeat.js';
+import { BEATS_MISSED_MAX, beatMs, BUSY_BEATS_MAX, isHeld } from './heartbeat.js';
 import { MALLOC_VARIABLES, memoryLimitBytes } from './memory-settings.js';
 import type { MountedAs } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
@@ -44,6 +44,7 @@ export class DaemonProcess {
   readonly #checks: NodeJS.Timeout[];
   #lastBeatAtMs = this.#startedAtMs;
   #missedBeats = 0;
+  #busyBeats = 0;
   /** Why it is being killed. */
   #fault: string | undefined;
   #yieldedTo: number | undefined;
@@ -93,6 +94,7 @@ export class DaemonProcess {
     this.started = new Promise((resolve, reject) => {
       child.on('message', (report: DaemonReport) => {
         this.#missedBeats = 0;
+        this.#busyBeats = 0;
         this.#lastBeatAtMs = performance.now();
         if (report.kind === 'mounted') resolve(report.as);
         if (report.kind === 'standing by') stand();
@@ -145,8 +147,11 @@ export class DaemonProcess {
       this.kill(`it took ${String(Math.round(bytes / 2 ** 20))} MiB of memory`);
       return;
     }
-    this.#missedBeats += 1;
-    if (this.#missedBeats <= BEATS_MISSED_MAX || isHeld(threadState(pid))) return;
+    const state = threadState(pid);
+    if (isHeld(state)) return;
+    if (state === 'R') this.#busyBeats += 1;
+    else this.#missedBeats += 1;
+    if (this.#missedBeats <= BEATS_MISSED_MAX && this.#busyBeats <= BUSY_BEATS_MAX) return;
     this.kill('it did not get on');
   }
 

@@ -11,6 +11,9 @@ const LIMIT_DEFAULT_MS = 60_000;
 /** A daemon that misses so many in a row counts as dead. */
 export const BEATS_MISSED_MAX = 30;
 
+/** So many more when its main thread is at work each time: it publishes what changed in a tree of millions, and is not to begin again for ever. */
+export const BUSY_BEATS_MAX = 10 * BEATS_MISSED_MAX;
+
 export function beatMs(): number {
   return Number(process.env[LIMIT_VARIABLE] ?? LIMIT_DEFAULT_MS) / BEATS_MISSED_MAX;
 }
