@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import { CacheFileLayout } from '../../src/blocks/cache-file.js';
+import { DiskCache } from '../../src/blocks/index.js';
 import type { BlockId } from '../../src/core/index.js';
 import { FaultyProxy, randomFaults, type Fault } from '../fixtures/faulty-proxy.js';
 import { patternedBytes } from '../fixtures/patterned-bytes.js';
@@ -71,14 +71,18 @@ async function faultySite(t: Test): Promise<Faulty> {
 
 /** What is in the cache that is not what its name says. */
 async function wronglyCached(home: Home): Promise<string[]> {
-  const layout = await CacheFileLayout.create();
   const folder = path.join(home.dir, 'cache');
-  return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => {
-    const id = path.basename(name);
-    if (!/^[0-9a-f]{64}$/.test(id)) return false;
-    const raw = layout.rawBytes(id as BlockId, readFileSync(path.join(folder, name)));
-    return raw === undefined || createHash('sha256').update(raw).digest('hex') !== id;
-  });
+  const ids = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .map((name) => path.basename(name))
+    .filter((name) => /^[0-9a-f]{64}$/.test(name));
+  const cache = await DiskCache.open(folder, 2 ** 30);
+  const wrong: string[] = [];
+  for (const id of ids) {
+    const raw = await cache.read(id as BlockId);
+    if (raw === undefined || createHash('sha256').update(raw).digest('hex') !== id) wrong.push(id);
+  }
+  await cache.close();
+  return wrong;
 }
 
 async function dropCaches(home: Home): Promise<void> {
