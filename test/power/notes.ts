@@ -8,7 +8,7 @@ export type Note =
   | { note: 'operation'; operation: Operation }
   /** An fsync came back: of a file, whose content is there from now on, or of a folder. */
   | { note: 'synced'; path?: string }
-  /** So many rows are committed in a database, with synchronous=FULL. */
+  /** So many rows are committed in a database, as its settings promise for good. */
   | { note: 'rows'; database: string; rows: number }
   /** A snapshot came back. */
   | { note: 'version'; seq: number }

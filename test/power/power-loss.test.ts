@@ -5,7 +5,7 @@ import { losePower, type PowerLossOptions } from './power-loss.js';
 import { whyNoRecordedDisk } from './recorded-disk.js';
 
 /** `node power-loss.test.js [power losses] [of which mounted]`, for each of both places of the store. */
-const [points = '40', mounts = '3'] = process.argv.slice(2);
+const [points = '24', mounts = '2'] = process.argv.slice(2);
 const seed = Number(process.env['CAIRN_TEST_SEED'] ?? randomInt(1_000_000));
 const steps = Math.min(1_500, 60 + Number(points));
 

@@ -266,7 +266,8 @@ class RowWriter {
   #open(): Database.Database {
     const database = new Database(at(`${DATABASES}/${this.#name}`));
     database.pragma(`journal_mode = ${this.#mode}`);
-    database.pragma('synchronous = FULL');
+    // With DELETE, FULL does not sync the folder: the last commit may be taken back.
+    database.pragma(`synchronous = ${this.#mode === 'DELETE' ? 'EXTRA' : 'FULL'}`);
     database.pragma('wal_autocheckpoint = 30');
     database.exec('CREATE TABLE IF NOT EXISTS entry(id INTEGER PRIMARY KEY, bytes BLOB)');
     return database;
