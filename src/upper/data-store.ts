@@ -24,9 +24,10 @@ const SPACE_CHECK_BYTES = 1024 * 1024;
 /** What `stat` counts in. */
 const STAT_BLOCK_BYTES = 512;
 
-/** So much freed space, in so many steps, may wait to be given back. */
+/** So much freed space, in so many steps, may wait to be given back: that takes a sync. Whoever frees much at once looks for it. */
 const FREED_BYTES_MAX = 64 * 1024 * 1024;
 const FREED_STEPS_MAX = 1024;
+const FREED_AT_ONCE_MAX_BYTES = 4 * 1024 * 1024;
 
 /** What the layer's rows refer to, when the data is opened. */
 export interface ReferredData {
@@ -41,8 +42,9 @@ class FreedSpace {
   truncated = new Map<Ino, number>();
   punched: { ino: Ino; offset: number; length: number }[] = [];
   removed = new Set<Ino>();
-  /** Estimated from above. */
+  /** Estimated from above; and of the largest operation. */
   bytes = 0;
+  bytesAtOnce = 0;
 
   get steps(): number {
     return this.segments.size + this.truncated.size + this.punched.length + this.removed.size;
@@ -209,7 +211,9 @@ export class DataStore {
   }
 
   get shouldReclaim(): boolean {
-    return this.#freed.bytes >= FREED_BYTES_MAX || this.#freed.steps >= FREED_STEPS_MAX;
+    const { bytes, steps, bytesAtOnce } = this.#freed;
+    if (steps === 0) return false;
+    return bytes >= FREED_BYTES_MAX || steps >= FREED_STEPS_MAX || bytesAtOnce >= FREED_AT_ONCE_MAX_BYTES;
   }
 
   get hasFreed(): boolean {
@@ -273,12 +277,15 @@ export class DataStore {
   }
 
   #settleReleased(): void {
+    let total = 0;
     for (const { segment, bytes } of this.#pendingRelease) {
-      this.#freed.bytes += bytes;
+      total += bytes;
       if (segment < 0) continue;
       this.#liveBytes.set(segment, (this.#liveBytes.get(segment) ?? 0) - bytes);
       this.#freeIfDead(segment);
     }
+    this.#freed.bytes += total;
+    this.#freed.bytesAtOnce = Math.max(this.#freed.bytesAtOnce, total);
     this.#pendingRelease = [];
   }
 

@@ -186,7 +186,8 @@ class Replay {
   }
 
   async #loss(history: DiskHistory, index: number, mounting: boolean): Promise<void> {
-    const image = path.join(this.#images, 'lost.img');
+    // A name of its own: a loop device that is still ending may hold, and show, the one before.
+    const image = path.join(this.#images, `lost-${String(index)}.img`);
     this.#result.unflushed += await history.loss(image, this.#random);
     this.#result[mounting ? 'mounts' : 'points'] += 1;
     const fail = (problem: string): void => {
@@ -199,6 +200,8 @@ class Replay {
       });
     } catch (error) {
       fail(String(error));
+    } finally {
+      rmSync(image);
     }
   }
 

@@ -123,12 +123,17 @@ t.test(
   async (t) => {
     const layer = openEmpty(t);
     const ownFiles = (): string[] => readdirSync(join(layer.dir, 'data')).sort();
-    for (const ino of [10, 11]) write(layer, ino, 0, patternedBytes(ino, 40 * MIB));
+    for (const ino of [10, 11]) write(layer, ino, 0, patternedBytes(ino, ino === 10 ? MIB : 5 * MIB));
     remove(layer, 10);
     t.same(ownFiles(), ['10', '11'], 'a little waits');
     const killed = join(scratchFolder(t), 'killed');
     remove(layer, 11);
-    t.same(ownFiles(), [], 'much does not');
+    t.same(ownFiles(), [], 'much at once does not');
+    for (let ino = 20; ino < 84; ino += 1) {
+      write(layer, ino, 0, patternedBytes(ino, MIB));
+      remove(layer, ino);
+    }
+    t.same(ownFiles(), [], 'nor does much together');
     write(layer, 12, 0, patternedBytes(12, MIB));
     remove(layer, 12);
     cpSync(layer.dir, killed, { recursive: true });
