@@ -7,7 +7,7 @@ import { whyNoRecordedDisk } from './recorded-disk.js';
 /** `node power-loss.test.js [power losses] [of which mounted]`, for each of both places of the store. */
 const [points = '24', mounts = '2'] = process.argv.slice(2);
 const seed = Number(process.env['CAIRN_TEST_SEED'] ?? randomInt(1_000_000));
-const steps = Math.min(1_500, 60 + Number(points));
+const steps = Math.min(500, 60 + Number(points));
 
 const why = await whyNoRecordedDisk();
 if (why !== undefined) {
