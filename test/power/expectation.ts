@@ -15,7 +15,7 @@ export interface PromisedVersion {
  *
  * - The tree's names and sizes are those after one of the operations, not before the last that was promised.
  * - Of a file's bytes, those that nothing has touched since its last fsync are what they were then. Those that were touched are what they were
- *   at any time since, or zeros.
+ *   at any time, in that place of that file, or zeros.
  */
 export class Expectation {
   readonly versions: PromisedVersion[] = [];
@@ -122,6 +122,7 @@ function contentProblem(model: TreeModel, found: FoundTree): string | undefined 
 function bytesProblem(file: ModelFile, found: Buffer, whole: Buffer): string | undefined {
   if (found.equals(whole)) return undefined;
   const touched = new Uint8Array(found.length);
+  const ever = [...file.older, ...file.contents.map(({ bytes }) => bytes)];
   for (const { from, to } of file.touched) touched.fill(1, from, Math.min(to, found.length));
   for (let offset = 0; offset < found.length; offset++) {
     const byte = found[offset];
@@ -129,8 +130,7 @@ function bytesProblem(file: ModelFile, found: Buffer, whole: Buffer): string | u
     const where = `byte ${String(offset)} of ${String(found.length)} is ${String(byte)}`;
     if (touched[offset] === 0)
       return `${where}, which nothing touched since it was synced as ${String(whole[offset])}`;
-    if (byte !== 0 && !file.contents.some(({ bytes }) => bytes[offset] === byte))
-      return `${where}, which it never was`;
+    if (byte !== 0 && !ever.some((bytes) => bytes[offset] === byte)) return `${where}, which it never was`;
   }
   return undefined;
 }

@@ -12,6 +12,8 @@ export type Operation =
 export interface ModelFile {
   /** By the operation that made it so. The first one's bytes must be there where nothing touched them since. */
   contents: { since: number; bytes: Buffer }[];
+  /** What it was before: its own file in a layer may still have such bytes in a place that was cut off or punched. */
+  older: Buffer[];
   /** What was written to, cut or punched since. */
   touched: { from: number; to: number }[];
 }
@@ -51,7 +53,7 @@ export class TreeModel {
   /** All of a file's content is on the disk now. */
   synced(path: string): void {
     const file = this.file(path);
-    file.contents.splice(0, file.contents.length - 1);
+    file.older.push(...file.contents.splice(0, file.contents.length - 1).map(({ bytes }) => bytes));
     file.touched.splice(0);
   }
 
@@ -81,7 +83,7 @@ export class TreeModel {
 }
 
 export function newFile(bytes: Buffer, since: number): ModelFile {
-  return { contents: [{ since, bytes }], touched: [] };
+  return { contents: [{ since, bytes }], older: [], touched: [] };
 }
 
 /** What a file was after so many operations. */
