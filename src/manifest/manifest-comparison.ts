@@ -1,8 +1,9 @@
 import Database from 'better-sqlite3';
 import { resolve } from 'node:path';
 import { ROOT_INO, type Ino } from '../core/index.js';
-import { ManifestQuery, readingError } from './manifest-database.js';
+import { ManifestQuery, corruptManifest, readingError } from './manifest-database.js';
 import type { ManifestReader } from './manifest-reader.js';
+import { dentryFault, isInodeNumber } from './row-rules.js';
 
 /** A dentry: where it stands, and what it names. */
 export interface NamedInode {
@@ -33,7 +34,7 @@ const OTHER_TIMES = `SELECT a.ino FROM main.inode a JOIN later.inode b USING (in
      WHERE a.ctime <> b.ctime OR a.ctime_nsec <> b.ctime_nsec OR a.btime <> b.btime OR a.btime_nsec <> b.btime_nsec`;
 
 const entriesOnlyIn = (one: string, other: string): string =>
-  `SELECT d.parent, d.name, d.ino FROM ${one}.dentry d
+  `SELECT d.parent, d.cookie, d.name, d.ino FROM ${one}.dentry d
      LEFT JOIN ${other}.dentry e ON e.parent = d.parent AND e.cookie = d.cookie
    WHERE (e.ino IS NOT d.ino OR e.name IS NOT d.name)`;
 
@@ -120,7 +121,12 @@ export class ManifestComparison {
   }
 
   *#names(sql: string): IterableIterator<NamedInode> {
-    for (const [parent, name, ino] of this.#query(sql).each()) {
+    for (const [parent, cookie, name, ino] of this.#query(sql).each()) {
+      // These rows come past the readers, which hold them to the rules.
+      const fault = isInodeNumber(parent)
+        ? dentryFault(parent, cookie, name, ino)
+        : `parent ${String(parent)} of an entry`;
+      if (fault !== undefined) throw corruptManifest(this.#path, fault);
       yield { parent: parent as Ino, name: name as Buffer, ino: ino as Ino };
     }
   }

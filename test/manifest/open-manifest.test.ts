@@ -188,6 +188,25 @@ void t.test('rows that break a rule are refused when they are read', async (t) =
   }
 });
 
+void t.test('M-4: names that break a rule are refused by a comparison too', async (t) => {
+  // It reads entries past the reader: a name of another type ended it with a programmer's error.
+  const dir = t.testdir();
+  const [sound, path] = [join(dir, 'sound'), join(dir, 'manifest')];
+  buildSample(sound);
+  const before = openManifest(sound);
+  for (const statement of [
+    'UPDATE dentry SET name = zeroblob(256) WHERE ino = 3',
+    `UPDATE dentry SET name = x'2e2e' WHERE ino = 3`,
+    'UPDATE dentry SET parent = -2 WHERE ino = 3',
+  ]) {
+    const after = openManifest(tampered(path, statement));
+    t.throws(() => diffManifests(before, after), { code: 'corrupt', message: new RegExp(path) }, statement);
+    t.throws(() => diffManifests(after, before), { code: 'corrupt', message: new RegExp(path) }, statement);
+    after.close();
+  }
+  before.close();
+});
+
 void t.test('checkManifest finds rows that do not fit together', async (t) => {
   const path = join(t.testdir(), 'manifest');
   for (const [rule, statement] of [

@@ -1,6 +1,8 @@
 import type { Target } from '../target.js';
 import { blocks } from './blocks.js';
+import { indexes } from './indexes.js';
 import { journals } from './journals.js';
+import { manifests } from './manifests.js';
 import { requests } from './requests.js';
 
-export const TARGETS: readonly Target[] = [blocks, journals, requests];
+export const TARGETS: readonly Target[] = [blocks, indexes, manifests, journals, requests];
