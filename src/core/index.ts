@@ -11,4 +11,5 @@ export * from './extent.js';
 export * from './home-layout.js';
 export * from './ids.js';
 export * from './inode.js';
+export * from './json-shape.js';
 export * from './limits.js';

@@ -1,11 +1,26 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { CairnError, homeLayout, systemCode } from '../core/index.js';
-import type { BaseVersion } from '../upper/index.js';
+import { CairnError, homeLayout, isOfShape, systemCode, type JsonShape } from '../core/index.js';
+import { BASE_VERSION_SHAPE, type BaseVersion } from '../upper/index.js';
 import type { MountRequest } from './mount-control.js';
 
-/** `request.json`: written and read by one release, so its shape needs no more than this number. */
 const REQUEST_FORMAT = 1;
+
+const REQUEST_SHAPE: JsonShape = {
+  format: 'count',
+  home: 'text',
+  store: 'text',
+  catalog: 'text',
+  embedBelowBytes: 'count',
+  workspace: 'text',
+  seq: 'count, or left out',
+  mountpoint: 'text',
+  readOnly: 'flag',
+  allowOther: 'flag',
+  cacheBudgetBytes: 'count',
+  logLevel: 'text',
+  foreground: 'flag',
+};
 
 /**
  * The folder of one workspace at one mountpoint: `request.json` (what was asked for), the upper layers, the control socket. It stays
@@ -54,22 +69,17 @@ export class MountFolder {
 
   /** Undefined for a folder that was never finished. */
   request(): MountRequest | undefined {
-    let text: string;
-    try {
-      text = fs.readFileSync(path.join(this.dir, 'request.json'), 'utf8');
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined;
-      throw error;
+    const read = this.#readJson('request.json', REQUEST_SHAPE) as
+      (MountRequest & { format: number }) | undefined;
+    if (read === undefined) return undefined;
+    const { format, ...request } = read;
+    if (format !== REQUEST_FORMAT) {
+      throw new CairnError(
+        'unsupported',
+        `${this.dir}/request.json is of another release (format ${String(format)})`,
+      );
     }
-    try {
-      const { format, seq, ...rest } = JSON.parse(text) as MountRequest & { format: number };
-      if (format !== REQUEST_FORMAT) throw new Error(`format ${String(format)}`);
-      return { ...rest, seq };
-    } catch (error) {
-      throw new CairnError('corrupt', `${this.dir}/request.json is not what a mount writes there`, {
-        cause: error,
-      });
-    }
+    return request;
   }
 
   /** What a read-only mount stands on, for the daemon that takes over: the head may have moved since. */
@@ -79,17 +89,33 @@ export class MountFolder {
 
   /** Undefined while nothing was mounted read-only here. */
   base(): BaseVersion | undefined {
-    try {
-      return JSON.parse(fs.readFileSync(path.join(this.dir, 'base.json'), 'utf8')) as BaseVersion;
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined;
-      throw error;
-    }
+    return this.#readJson('base.json', BASE_VERSION_SHAPE) as BaseVersion | undefined;
   }
 
   /** Nothing in it is needed any more. */
   remove(): void {
     fs.rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** Undefined when there is no such file. Throws `corrupt`. */
+  #readJson(name: string, shape: JsonShape): unknown {
+    const file = path.join(this.dir, name);
+    let text: string;
+    try {
+      text = fs.readFileSync(file, 'utf8');
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined;
+      throw error;
+    }
+    try {
+      const value: unknown = JSON.parse(text);
+      if (isOfShape(value, shape)) return value;
+    } catch {
+      // As what is no JSON.
+    }
+    throw new CairnError('corrupt', `${file} is not what a mount writes there`, {
+      hint: 'unmount what is mounted there, then move the file away; edits are in the folders beside it',
+    });
   }
 }
 

@@ -368,6 +368,15 @@ export class LayerDatabase implements RowSink {
   }
 }
 
+/** What these say is not the file's fault. */
+const NOT_DAMAGE = /^SQLITE_(FULL|IOERR|BUSY|LOCKED|READONLY|NOMEM|CANTOPEN)/;
+
+/** What to throw for an error met while a layer is opened: what SQLite finds wrong with its file is `corrupt`. */
+export function openingError(dir: string, error: unknown): unknown {
+  if (!(error instanceof Database.SqliteError) || NOT_DAMAGE.test(error.code)) return error;
+  return new CairnError('corrupt', `upper layer ${dir} cannot be opened: ${error.message}`, { cause: error });
+}
+
 function schemaVersion(db: Database.Database): unknown {
   return db.pragma('user_version', { simple: true });
 }

@@ -1,6 +1,13 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { CairnError, systemCode, type Ino, type ManifestRoot } from '../core/index.js';
+import {
+  CairnError,
+  isOfShape,
+  systemCode,
+  type Ino,
+  type JsonShape,
+  type ManifestRoot,
+} from '../core/index.js';
 import { syncPath } from './sync-path.js';
 import { UpperLayer } from './upper-layer.js';
 
@@ -10,6 +17,13 @@ export interface BaseVersion {
   seq: number;
   root: ManifestRoot;
 }
+
+/** Of a `BaseVersion` in JSON. */
+export const BASE_VERSION_SHAPE = {
+  workspace: 'text',
+  seq: 'count',
+  root: 'digest',
+} as const satisfies JsonShape;
 
 /** A sealed layer waiting to become a version. */
 export interface SealedLayer {
@@ -48,6 +62,14 @@ export interface LayerNumbers {
   end: number;
 }
 
+const STATE_SHAPE: JsonShape = {
+  format: 'count',
+  base: BASE_VERSION_SHAPE,
+  activeId: 'count',
+  sealed: [{ id: 'count', publishId: 'text', message: 'text', author: 'text', sealedAtMs: 'count' }],
+  retained: [{ layerIds: ['count'], root: 'digest', inos: ['count'] }],
+};
+
 /**
  * The layers of one mount, in its folder: `layers/<id>/` each, and `layers.json`, which says what the stack is. Every change of
  * the stack is one atomic replacement of that file; a crash before it leaves a folder nobody refers to, which the next `open` removes.
@@ -75,6 +97,7 @@ export class LayerSet {
     }
     try {
       const state = JSON.parse(text) as LayerSetState;
+      if (!isOfShape(state, STATE_SHAPE)) throw new Error('fields are missing, or of another kind');
       if ((state as { format: number }).format !== 1) throw new Error(`format ${String(state.format)}`);
       return state;
     } catch (error) {

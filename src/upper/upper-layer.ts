@@ -4,7 +4,13 @@ import type { Ino } from '../core/index.js';
 import { PACKED_FILE_MAX_BYTES } from '../core/index.js';
 import type { DentryRow, XattrRow } from '../manifest/index.js';
 import { DataStore, OWN_FILE, ZEROS } from './data-store.js';
-import type { LayerDentry, LayerExtent, LayerInode, LayerState } from './layer-database.js';
+import {
+  openingError,
+  type LayerDentry,
+  type LayerExtent,
+  type LayerInode,
+  type LayerState,
+} from './layer-database.js';
 import { LayerRows } from './layer-rows.js';
 
 /**
@@ -39,18 +45,23 @@ export class UpperLayer {
   /** Opens a layer; `writable` false for a sealed one, or for a second look at the active one, which its owner has folded. `makeRoom`
    * is called when there is no space to fold, and says whether there is more now. */
   static open(dir: string, writable: boolean, makeRoom?: () => boolean): UpperLayer {
-    const rows = LayerRows.open(dir, writable, makeRoom);
+    let rows: LayerRows | undefined;
     try {
+      rows = LayerRows.open(dir, writable, makeRoom);
       return new UpperLayer(dir, rows, writable);
     } catch (error) {
-      rows.close();
-      throw error;
+      rows?.close();
+      throw openingError(dir, error);
     }
   }
 
   /** Makes a layer whole that a dead process left behind. Nobody may have it open. */
   static recover(dir: string): void {
-    LayerRows.recover(dir);
+    try {
+      LayerRows.recover(dir);
+    } catch (error) {
+      throw openingError(dir, error);
+    }
   }
 
   get nextIno(): Ino {

@@ -189,7 +189,7 @@ async function snapshots(t: Test): Promise<void> {
     writer.stdin.write(`${String(number)}\n`);
     await answers.next();
     const { seq, totalMs } = await control.snapshot(
-      { message: String(number), author: 't' },
+      { message: String(number), author: 't', rebase: false },
       () => undefined,
     );
     if (seq !== number + 1) throw new Error(`snapshot ${String(number)} made version ${String(seq)}`);
