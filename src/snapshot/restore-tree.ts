@@ -285,7 +285,7 @@ class TreeRestore {
         symlinkSync(target, path);
       });
     } else if (
-      !this.#tolerating(path, 'not permitted', () => {
+      !this.#tolerating(path, 'not permitted', NOT_PERMITTED, () => {
         mknod(path, inode.mode, inode.rdev);
       })
     ) {
@@ -309,7 +309,7 @@ class TreeRestore {
       if (!isSymlink(inode.mode)) chmodSync(path, inode.mode & 0o7777);
     });
     for (const { name, value } of this.#reader.xattrs(inode.ino)) {
-      this.#tolerating(path, `attribute ${pathText(name)}`, () => {
+      this.#tolerating(path, `attribute ${pathText(name)}`, NOT_KEPT, () => {
         setXattr(path, name, value);
       });
     }
@@ -319,12 +319,12 @@ class TreeRestore {
   }
 
   /** Does what this user or the file system may not be able to do; false, and a word in the result, when it is so. */
-  #tolerating(path: Buffer, what: string, operation: () => void): boolean {
+  #tolerating(path: Buffer, what: string, tolerated: ReadonlySet<number>, operation: () => void): boolean {
     try {
       operation();
       return true;
     } catch (error) {
-      if (!(error instanceof FsError) || !TOLERATED.has(error.errno)) throw unwritable(path, error);
+      if (!(error instanceof FsError) || !tolerated.has(error.errno)) throw unwritable(path, error);
       const { skipped } = this.result;
       if (skipped.length < SKIPPED_LISTED)
         skipped.push(`${pathText(path)}: ${what} (${errnoName(error.errno)})`);
@@ -333,7 +333,10 @@ class TreeRestore {
   }
 }
 
-const TOLERATED = new Set<number>([Errno.EPERM, Errno.EACCES, Errno.EOPNOTSUPP]);
+const NOT_PERMITTED: ReadonlySet<number> = new Set([Errno.EPERM, Errno.EACCES, Errno.EOPNOTSUPP]);
+
+/** With ENOSPC ext4 says that an inode has no room for another attribute, whatever the disk has. */
+const NOT_KEPT: ReadonlySet<number> = new Set([...NOT_PERMITTED, Errno.ENOSPC, Errno.ERANGE]);
 
 /** Writes `bytes` at `offset` but for pages of zeros, which are left as holes. Returns where the last byte written ends. */
 function writeAroundZeros(fd: number, bytes: Buffer, offset: number): number {
@@ -392,6 +395,11 @@ function unwritable(path: Buffer, error: unknown): CairnError {
     case 'EACCES':
     case 'EPERM':
       return new CairnError('failed', `${text}: permission denied`, { cause: error });
+    case 'ENAMETOOLONG':
+      return new CairnError('failed', `${text}: the path is longer than 4095 bytes`, {
+        hint: 'mount the version, where it may be as deep as it is, or restore a directory further down',
+        cause: error,
+      });
     default:
       return new CairnError('failed', `${text}: ${messageOf(error)}`, { cause: error });
   }

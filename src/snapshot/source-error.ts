@@ -5,12 +5,14 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EPERM: 'operation not permitted',
   EIO: 'input/output error',
-  ENAMETOOLONG: 'the path is too long',
+  ENAMETOOLONG: 'the path is longer than 4095 bytes',
   EMFILE: 'too many open files',
 };
 
 const HINTS: Readonly<Record<string, string>> = {
   EACCES: 'run as a user who may read it, or change its permissions',
+  ENAMETOOLONG:
+    'import a directory further down, or copy the tree to a mount, where it may be as deep as it likes',
   EMFILE: 'raise the limit of open files (ulimit -n)',
 };
 

@@ -4,9 +4,10 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import Database from 'better-sqlite3';
 import t, { type Test } from 'tap';
 import { connectMount } from '../../src/daemon/index.js';
 import { whyNoMounts } from '../mount/ordinary-user.js';
@@ -33,14 +34,14 @@ const IMPORT_MAX_BYTES = 700 * MIB;
 
 const PROGRAM = programPath('../bounds/bounds.py');
 
-const LARGE_FILE = LARGE ? { size: 50 * GIB, real: 4 * GIB } : { size: 5 * GIB, real: 48 * MIB };
-const FILES = LARGE ? 1_000_000 : 50_000;
+const LARGE_FILE = LARGE ? { size: 50 * GIB, real: 4 * GIB } : { size: 5 * GIB, real: 16 * MIB };
+const FILES = LARGE ? 1_000_000 : 20_000;
 /** Of a name that makes the path longer than PATH_MAX. */
-const DEPTH = LARGE ? 2000 : 400;
+const DEPTH = LARGE ? 2000 : 250;
 const OPEN_FILES = LARGE ? 10_000 : 1000;
-const SNAPSHOTS = LARGE ? 1000 : 60;
-const XATTRS = { files: LARGE ? 1000 : 100, names: 100 };
-const LINKS = LARGE ? 65_000 : 5000;
+const SNAPSHOTS = LARGE ? 1000 : 40;
+const XATTRS = { files: LARGE ? 1000 : 30, names: 100 };
+const LINKS = LARGE ? 65_000 : 2000;
 
 if (whyNoMounts !== undefined || !isRoot) {
   t.plan(0, whyNoMounts ?? 'only root may have so many files open');
@@ -143,7 +144,7 @@ async function manyFiles(t: Test): Promise<void> {
   await task('check_files', folder, FILES, 'made');
   await stayedSmall(t, home, mount);
   const changed = (await home.json(['diff', 'work@1', 'work@2', '--stat'])) as object;
-  t.match(changed, { added: 1, modified: 10, removed: 0 }, 'the version has what changed');
+  t.match(changed, { counts: { added: 1, modified: 10, removed: 0 } }, 'the version has what changed');
 }
 
 async function deepFolders(t: Test): Promise<void> {
@@ -156,11 +157,14 @@ async function deepFolders(t: Test): Promise<void> {
   const version = await site.home('other').mount('work', 'version', '--read-only');
   await task('check_deep', ...deep(version.mountpoint));
 
-  const restored = await restore(home, 'work', 'restored');
-  await task('check_deep', ...deep(restored));
-  await importMeasured(t, home, restored, 'restored');
-  const again = await home.mount('restored', 'again', '--read-only');
-  await task('check_deep', ...deep(again.mountpoint));
+  // What names files by paths cannot name these.
+  const tooLong = /^cairn: cannot [^\n]{1,600}: the path is longer than 4095 bytes: [^\n]+\n$/;
+  const restored = await home.cairn(['restore', 'work', `${site.base}/restored`], { limit_s: LIMIT_S });
+  t.match(restored, { code: 1, stdout: '', stderr: tooLong }, 'a restore says so');
+  t.notOk(existsSync(`${site.base}/restored`), 'and leaves nothing');
+  await task('make_deep', ...deep(`${site.base}/plain`));
+  const imported = await home.cairn(['import', `${site.base}/plain`, '--workspace', 'deep']);
+  t.match(imported, { code: 1, stdout: '', stderr: tooLong }, 'and an import');
 
   await runDone(['rm', '-rf', `${mount.mountpoint}/deep`]);
   await snapshot(home, mount.mountpoint);
@@ -184,7 +188,8 @@ async function snapshots(t: Test): Promise<void> {
   const answers = createInterface({ input: writer.stdout })[Symbol.asyncIterator]();
   const control = await connectMount(home.dir, [mount.mountpoint]);
   const times_ms: number[] = [];
-  const catalogBytes: number[] = [];
+  const tenth = Math.floor(SNAPSHOTS / 10);
+  let earlyBytes = 0;
   for (let number = 1; number <= SNAPSHOTS; number++) {
     writer.stdin.write(`${String(number)}\n`);
     await answers.next();
@@ -194,7 +199,7 @@ async function snapshots(t: Test): Promise<void> {
     );
     if (seq !== number + 1) throw new Error(`snapshot ${String(number)} made version ${String(seq)}`);
     times_ms.push(totalMs);
-    catalogBytes.push(statSync(`${home.site.base}/catalog.sqlite`).size);
+    if (number === tenth) earlyBytes = catalogBytes(home);
   }
   control.close();
   const ended = once(writer, 'exit');
@@ -202,22 +207,30 @@ async function snapshots(t: Test): Promise<void> {
   await ended;
   await stayedSmall(t, home, mount);
 
-  const tenth = Math.floor(SNAPSHOTS / 10);
   t.comment(
     `a snapshot took ${medianText(times_ms.slice(0, tenth))} ms at first, ${medianText(times_ms.slice(-tenth))} at last`,
   );
-  const perVersion = ((catalogBytes.at(-1) ?? 0) - (catalogBytes[tenth] ?? 0)) / (SNAPSHOTS - tenth - 1);
+  const perVersion = (catalogBytes(home) - earlyBytes) / (SNAPSHOTS - tenth);
   t.comment(`the catalog grew by ${perVersion.toFixed(0)} bytes a version`);
   t.ok(perVersion < 16 * KIB, 'a version costs what it changes');
   const manifests = readdirSync(path.join(home.dir, 'manifests')).filter((name) => name.endsWith('.sqlite'));
   t.ok(manifests.length <= 4, `${String(manifests.length)} manifests are kept on this machine`);
-  t.comment(await runDone(['du', '-sh', home.dir, home.site.base]));
+  t.comment(`on the disk:\n${await runDone(['du', '-sh', home.dir, home.site.base])}`);
 
   const middle = Math.floor(SNAPSHOTS / 2);
   const old = await home.cairn(['cat', `work@${String(middle + 1)}:${String(middle % 37)}`]);
   t.equal(old.stdout, `version ${String(middle)}\n`);
   const lines = (await home.cairn(['log', 'work', '--json'])).stdout.trimEnd().split('\n');
   t.equal(lines.length, SNAPSHOTS + 1, 'each of them is in the log');
+}
+
+/** With nothing left in its log, whose size says nothing. */
+function catalogBytes({ site }: Home): number {
+  const file = `${site.base}/catalog.sqlite`;
+  const database = new Database(file);
+  database.pragma('wal_checkpoint(TRUNCATE)');
+  database.close();
+  return statSync(file).size;
 }
 
 function medianText(values: readonly number[]): string {
@@ -232,9 +245,15 @@ async function xattrs(t: Test): Promise<void> {
   await stayedSmall(t, home, mount);
   const version = await site.home('other').mount('work', 'version', '--read-only');
   await task('check_xattrs', `${version.mountpoint}/xattrs`, files, names);
-  const restored = await restore(home, 'work:xattrs', 'restored');
-  await task('check_xattrs', restored, files, names);
-  await importMeasured(t, home, restored, 'restored');
+  await importMeasured(t, home, `${version.mountpoint}/xattrs`, 'imported');
+  const imported = await site.home('other').mount('imported', 'imported', '--read-only');
+  await task('check_xattrs', imported.mountpoint, files, names);
+
+  // The disk may have less room for them.
+  const folder = `${site.base}/restored`;
+  const { skipped } = (await home.json(['restore', 'work:xattrs', folder])) as { skipped: string[] };
+  if (skipped.length === 0) await task('check_xattrs', folder, files, names);
+  else t.match(skipped[0], /attribute user\.name-\d+ \(ENOSPC\)$/, 'what the disk does not keep is named');
 }
 
 async function names(t: Test): Promise<void> {

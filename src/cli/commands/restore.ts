@@ -57,7 +57,7 @@ export const restoreCommand = defineCommand({
         `${version.workspace}@${String(version.seq)} is in ${destination}: ${countText(restored.files, 'file')}, ` +
           `${sizeText(restored.bytes)} in ${durationText(tookMs)}`,
       );
-      for (const path of restored.skipped) await output.line(`could not be made by this user: ${path}`);
+      for (const path of restored.skipped) await output.line(`could not be made here: ${path}`);
     });
   },
 });
