@@ -14,8 +14,11 @@ import type { MountFolder } from './mount-folder.js';
 
 export type ControlHandler = (request: ControlRequest, onStep: (step: string) => void) => Promise<unknown>;
 
+/** Commands at one mount at the same time, at most: descriptors belong to the mount. Whoever comes then is turned away. */
+const CONNECTIONS_MAX = 128;
+
 /**
- * Listens on the mount's control socket; the folder's mode keeps others out. One request at a time on a connection. The function it returns ends
+ * Listens on the mount's control socket; the folder's mode keeps others out. The function it returns ends
  * it, and every connection.
  */
 export async function serveControl(folder: MountFolder, handle: ControlHandler): Promise<() => void> {
@@ -27,6 +30,7 @@ export async function serveControl(folder: MountFolder, handle: ControlHandler):
     socket.once('close', () => sockets.delete(socket));
     serveConnection(socket, handle);
   });
+  server.maxConnections = CONNECTIONS_MAX;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(socketAddress(folderFd), resolve);
@@ -40,14 +44,40 @@ export async function serveControl(folder: MountFolder, handle: ControlHandler):
   };
 }
 
+/** One request at a time on a connection, and no more is read while the client has not taken its answers: a queue of either has no limit. */
 function serveConnection(socket: net.Socket, handle: ControlHandler): void {
   const send = (answer: ControlAnswer): void => {
     if (!socket.destroyed) socket.write(`${JSON.stringify(answer)}\n`);
   };
+  const waiting: string[] = [];
+  let answering = false;
+  const answerAll = async (): Promise<void> => {
+    answering = true;
+    socket.pause();
+    for (let line = waiting.shift(); line !== undefined && !socket.destroyed; line = waiting.shift()) {
+      await answer(line, handle, send);
+      await drained(socket);
+    }
+    answering = false;
+    socket.resume();
+  };
   // A client that goes away is not an error of ours; what it asked for is finished.
   socket.on('error', () => undefined);
   readLines(socket, CONTROL_LINE_MAX_LENGTH, (line) => {
-    void answer(line, handle, send);
+    waiting.push(line);
+    if (!answering) void answerAll();
+  });
+}
+
+/** When the client has taken most of what was written to it, or is gone. */
+async function drained(socket: net.Socket): Promise<void> {
+  if (!socket.writableNeedDrain || socket.destroyed) return;
+  await new Promise<void>((resolve) => {
+    const go = (): void => {
+      socket.off('drain', go).off('close', go);
+      resolve();
+    };
+    socket.on('drain', go).on('close', go);
   });
 }
 

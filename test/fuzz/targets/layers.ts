@@ -47,7 +47,7 @@ export const layers: Target = {
 
 /** A sealed layer, an active one, and a stack that is retained. */
 function makeSample(dir: string): void {
-  const set = LayerSet.create(dir, BASE, { ino: 10, cookie: 3 });
+  const set = LayerSet.create(dir, BASE, { ino: 10, cookie: 3, end: 1_000_000 });
   const active = UpperLayer.open(set.layerDir(set.state.activeId), true);
   fill(active);
   const next = set.seal(active, { publishId: 'p', message: 'm', author: 'a', sealedAtMs: 1 });
