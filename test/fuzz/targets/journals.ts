@@ -70,7 +70,8 @@ function makeSample(dir: string): number[][] {
     layer.putInode(newInode(ino, S_IFREG | 0o644));
     layer.putDentry(1, Buffer.from(`file ${String(number)}`), layer.allocateCookie(), ino);
     if (number % 3 === 0) layer.putXattr(ino, Buffer.from('user.name'), Buffer.alloc(number * 50, 'x'));
-    layer.commit(String(number), Buffer.alloc(number));
+    // Not zeros: a cut that is filled with zeros would be no damage.
+    layer.commit(String(number), Buffer.alloc(number, 1));
     const generation = number <= COMMITS / 2 ? 0 : 1;
     ends[generation]?.push(statSync(path.join(dir, JOURNALS[generation])).size);
     if (number === COMMITS / 2) {
