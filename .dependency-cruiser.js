@@ -14,9 +14,10 @@ const MAY_IMPORT = {
   fuse: ['core', 'posix', 'vfs'],
   merge: ['core', 'manifest'],
   snapshot: ['core', 'posix', 'objects', 'blocks', 'manifest', 'upper', 'catalog', 'merge'],
-  daemon: BELOW_DAEMON,
+  check: ['core', 'posix', 'objects', 'blocks', 'manifest', 'catalog', 'upper', 'snapshot'],
+  daemon: [...BELOW_DAEMON, 'check'],
   service: ['core', 'blocks', 'manifest', 'catalog', 'snapshot'],
-  cli: [...BELOW_DAEMON, 'daemon', 'service'],
+  cli: [...BELOW_DAEMON, 'check', 'daemon', 'service'],
 };
 
 const folders = Object.keys(MAY_IMPORT).join('|');

@@ -10,7 +10,7 @@
  *
  * Never deletes an object; never knows which file a block is part of.
  */
-export { decodeBlock, encodeBlock } from './block-codec.js';
+export { BLOCK_OBJECT_MAX_BYTES, decodeBlock, encodeBlock } from './block-codec.js';
 export type {
   BlockCounters,
   BlockStore,
@@ -18,6 +18,7 @@ export type {
   EncodedBlock,
   StoredBlock,
 } from './block-store.js';
+export { auditCache, readCached } from './cache-audit.js';
 export { blockKey, openBlockStore } from './caching-block-store.js';
 export { ChunkListHasher, chunkListContentId } from './chunk-list.js';
 export { CHUNK_MAX_BYTES, CHUNK_MIN_BYTES, CHUNK_NORMAL_BYTES, nextChunkLength } from './chunker.js';

@@ -9,5 +9,7 @@
  * Never: touches the object store, decides what may be deleted, or keeps a file's bytes.
  */
 export type * from './catalog.js';
+export { CatalogAudit, type AuditedVersion, type CatalogProblem } from './catalog-audit.js';
+export { CatalogRepair } from './catalog-repair.js';
 export { openCatalog, openCatalogInUse } from './open-catalog.js';
 export { checkWorkspaceName } from './workspace-name.js';

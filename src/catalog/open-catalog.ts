@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { Kysely } from 'kysely';
 import { CairnError } from '../core/index.js';
 import type { Catalog } from './catalog.js';
@@ -8,8 +7,7 @@ import { migrateToLatest, type SchemaDialect } from './migrations.js';
 import type { CatalogSchema } from './schema.js';
 import { SqlCatalog } from './sql-catalog.js';
 import { openSqliteDatabase, sqliteSchemaDialect } from './sqlite-database.js';
-
-const HINT = 'a catalog is sqlite:///absolute/path/of/a/file or postgres://user@host/database';
+import { CATALOG_URL_HINT as HINT, sqlitePath } from './sqlite-path.js';
 
 interface OpenDatabase {
   db: Kysely<CatalogSchema>;
@@ -85,14 +83,4 @@ function shownUrl(place: Place, url: string): string {
   if (place.kind === 'sqlite') return url;
   const { protocol, username, host, pathname } = new URL(url);
   return `${protocol}//${username === '' ? '' : `${username}@`}${host}${pathname}`;
-}
-
-function sqlitePath(url: string): string {
-  const path = /^[^:]+:\/\/(\/[^?#]+)$/.exec(url)?.[1];
-  try {
-    if (path !== undefined) return fileURLToPath(`file://${path}`);
-  } catch {
-    // An escape that stands for a slash, or for nothing.
-  }
-  throw new CairnError('usage', `not the URL of a file: ${url}`, { hint: HINT });
 }

@@ -71,11 +71,10 @@ async function insertContents(
   contents: Iterable<ContentRow>,
 ): Promise<void> {
   await insertRows(
-    mapped(contents, (content) => ({
-      hash: bytesOfId(content.id),
-      size: content.size,
-      extents: packExtents(content.extents),
-    })),
+    mapped(contents, ({ id, size, extents }) => {
+      const hash = bytesOfId(id);
+      return { hash, size, extents: packExtents(hash, size, extents) };
+    }),
     (rows) =>
       transaction
         .insertInto('content')

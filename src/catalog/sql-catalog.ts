@@ -171,7 +171,7 @@ export class SqlCatalog implements Catalog {
         known.push({
           id: contentIdOf(digestOf(row.hash)),
           size: row.size,
-          extents: unpackExtents(row.extents),
+          extents: unpackExtents(row),
         });
       }
     }

@@ -18,5 +18,6 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['diff', async () => (await import('./commands/diff.js')).diffCommand],
   ['restore', async () => (await import('./commands/restore.js')).restoreCommand],
   ['stats', async () => (await import('./commands/stats.js')).statsCommand],
+  ['fsck', async () => (await import('./commands/fsck.js')).fsckCommand],
   ['doctor', async () => (await import('./commands/doctor.js')).doctorCommand],
 ]);

@@ -20,6 +20,7 @@ export type {
 export {
   clearDead,
   connectMount,
+  isMountInUse,
   knownMountpoints,
   listMounts,
   startMount,

@@ -85,3 +85,20 @@ export async function listMounts(home: string): Promise<ListedMount[]> {
   }
   return mounts;
 }
+
+/** Whether a mount of the folder is there, or a daemon is at work in it. */
+export async function isMountInUse(dir: string): Promise<boolean> {
+  const folder = new MountFolder(dir);
+  if (await isAlive(folder)) return true;
+  const request = requestOf(folder);
+  return request !== undefined && (await new ControlClient(folder, request).isMounted());
+}
+
+/** A request that cannot be read is nobody's. */
+function requestOf(folder: MountFolder): MountRequest | undefined {
+  try {
+    return folder.request();
+  } catch {
+    return undefined;
+  }
+}

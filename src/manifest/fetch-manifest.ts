@@ -35,8 +35,8 @@ export interface FetchManifestOptions {
   root: ManifestRoot;
   /** The folder of this machine's manifests, shared with other processes. Made when it is not there. */
   dir: string;
-  blocks: BlockStore;
-  objects: IndexStore;
+  blocks: Pick<BlockStore, 'get'>;
+  objects: Pick<IndexStore, 'get'>;
   signal?: AbortSignal;
 }
 
@@ -87,7 +87,7 @@ export async function fetchManifest(options: FetchManifestOptions): Promise<stri
 /** Once more where what came does not verify (law 2): the second answer stands. */
 async function getIndex(
   root: ManifestRoot,
-  objects: IndexStore,
+  objects: Pick<IndexStore, 'get'>,
   options: { signal?: AbortSignal },
 ): Promise<Buffer> {
   const get = (): Promise<Buffer> => objects.get(manifestKey(root), { ...options, expected: true });

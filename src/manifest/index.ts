@@ -17,9 +17,16 @@ export { checkManifest, type Violation } from './check-manifest.js';
 export { changeManifest, createManifest, createManifestFrom } from './create-manifest.js';
 export { diffManifests, type ManifestDifference } from './diff-manifests.js';
 export { fetchManifest, type FetchManifestOptions } from './fetch-manifest.js';
-export { dropLocalManifest, localManifestPath } from './local-manifests.js';
+export { auditLocalManifests, pieceOfLocal, type AuditedLocalManifest } from './local-audit.js';
+export { dropLocalManifest, findLocal, findLocalIndex, localManifestPath } from './local-manifests.js';
 export type { FileContent, ManifestBuilder } from './manifest-builder.js';
-export type { IndexStore } from './manifest-index.js';
+export {
+  decodeIndex,
+  encodeIndex,
+  manifestKey,
+  type IndexStore,
+  type ManifestIndex,
+} from './manifest-index.js';
 export { ManifestComparison, type NamedInode } from './manifest-comparison.js';
 export { PathFinder, entriesOf, pathOf, resolvePath, walk, type WalkedEntry } from './manifest-paths.js';
 export {

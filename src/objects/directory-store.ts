@@ -58,17 +58,17 @@ export class DirectoryStore implements ObjectStore {
   }
 
   /**
-   * Opens the store in `root`, an absolute path, and removes what writers that died have left in it.
+   * Opens the store in `root`, an absolute path, and removes what writers that died have left in it, unless it is to be left as it is.
    *
    * @param inUse it has objects: the directory is never made.
    * @throws CairnError `usage` when `root` is a file, `access-denied` when it is out of reach.
    */
-  static async open(root: string, inUse = false): Promise<DirectoryStore> {
+  static async open(root: string, { inUse = false, leaveAsIs = false } = {}): Promise<DirectoryStore> {
     const temporaries = await TemporaryFiles.in(join(root, TEMPORARY_SEGMENT));
     const url = pathToFileURL(root).href;
     const rootSeen = await findRoot(root, url);
     const store = new DirectoryStore(root, { rootSeen, inUse }, temporaries);
-    if (rootSeen) await store.#attempt('open', store.url, undefined, () => temporaries.sweep());
+    if (rootSeen && !leaveAsIs) await store.#attempt('open', store.url, undefined, () => temporaries.sweep());
     return store;
   }
 

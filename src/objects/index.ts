@@ -27,6 +27,8 @@ export interface StoreOptions {
    * not made by the first write.
    */
   inUse?: boolean;
+  /** What writers that died have left is not removed. */
+  leaveAsIs?: boolean;
   /** Aborted: nothing is tried again any more. What is under way is finished. */
   impatience?: AbortSignal;
 }
@@ -38,13 +40,12 @@ export interface StoreOptions {
  * @throws CairnError `usage` for a URL that is neither, `access-denied` for a directory out of reach.
  */
 export async function openObjectStore(url: string, options: StoreOptions = {}): Promise<ObjectStore> {
-  const { inUse = false, impatience } = options;
-  const bare = await openBareStore(url, inUse);
-  return new RetryingStore(new LimitedStore(bare, REQUEST_LIMITS), { impatience });
+  const bare = await openBareStore(url, options);
+  return new RetryingStore(new LimitedStore(bare, REQUEST_LIMITS), { impatience: options.impatience });
 }
 
-async function openBareStore(url: string, inUse: boolean): Promise<ObjectStore> {
-  if (url.startsWith('file:')) return DirectoryStore.open(directoryOf(url), inUse);
+async function openBareStore(url: string, options: StoreOptions): Promise<ObjectStore> {
+  if (url.startsWith('file:')) return DirectoryStore.open(directoryOf(url), options);
   if (url.startsWith('s3:')) {
     const { bucket, prefix } = bucketAndPrefixOf(url);
     // The SDK takes a third of a second to load: only those who need it pay.

@@ -8,6 +8,7 @@
  */
 export * from './data-store.js';
 export type { LayerDentry, LayerExtent, LayerInode, LayerState } from './layer-database.js';
+export { auditLayer, type LayerProblem } from './layer-audit.js';
 export * from './layer-set.js';
 export * from './merged-view.js';
 export * from './reserve.js';

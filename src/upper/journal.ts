@@ -14,6 +14,10 @@ import {
 const HEADER_BYTES = 8;
 const BUFFER_BYTES = 64 * 1024;
 const FILE_NAME = /^journal-(\d+)$/;
+const SET_ASIDE_NAME = /^damaged-\d+-\d+$/;
+
+/** The least a record can have behind its header: a state. */
+const RECORD_MIN_BYTES = 25;
 
 const Change = {
   /** As earlier releases wrote it: without access times. */
@@ -43,8 +47,9 @@ const FIELDS_WITHOUT_ATIME = INODE_FIELDS.filter((field) => field !== 'atimeSec'
  *
  * A record: its length and CRC-32 (u32 each), then row changes, the last of which is the layer's state. A generation is one file, `journal-<n>`;
  * the database says which is the first that it does not hold. Reading ends at the first record that is not whole, or that belongs behind one that
- * is not there: a crash or power loss cut it off. A file that grew and whose last page was not written ends with zeros. A record that is whole and makes
- * no sense is `corrupt`: nobody's crash writes that.
+ * is not there: a crash or power loss cut it off, or it was damaged. A file that grew and whose last page was not written ends with zeros. What follows
+ * builds on what was lost, and is not applied; where whole records follow, their file is set aside, not deleted. A record that is whole and makes no sense
+ * is `corrupt`: nobody's crash writes that.
  */
 export class Journal implements RowSink {
   readonly #dir: string;
@@ -210,8 +215,12 @@ export class Journal implements RowSink {
     this.#bytesOf(lastReply);
   }
 
-  /** Only power loss leaves anything behind what was read: records cut short, and files whose predecessor is gone. They must not be read again. */
+  /**
+   * Only power loss or damage leaves anything behind what was read: records cut short, and files whose predecessor is gone. They must not be
+   * read again; what holds whole records is kept beside, for a person.
+   */
   #open(): void {
+    this.#setAside(this.#generation, this.#bytes);
     this.#fd = fs.openSync(
       journalPath(this.#dir, this.#generation),
       fs.constants.O_RDWR | fs.constants.O_CREAT,
@@ -223,9 +232,19 @@ export class Journal implements RowSink {
       fs.fsyncSync(this.#fd);
     }
     const later = [...generationsIn(this.#dir)].filter((generation) => generation > this.#generation);
-    for (const generation of later) fs.rmSync(journalPath(this.#dir, generation), { force: true });
+    for (const generation of later) {
+      this.#setAside(generation, 0);
+      fs.rmSync(journalPath(this.#dir, generation), { force: true });
+    }
     if (later.length > 0) syncPath(this.#dir);
     this.#highest = this.#generation;
+  }
+
+  #setAside(generation: number, from: number): void {
+    const file = journalPath(this.#dir, generation);
+    if (wholeRecordsAfter(file, from) === 0) return;
+    const target = path.join(this.#dir, `damaged-${String(generation)}-${String(from)}`);
+    fs.copyFileSync(file, target, fs.constants.COPYFILE_FICLONE);
   }
 
   /** Room for a change of so many bytes, and its kind. */
@@ -281,6 +300,53 @@ export function replayJournals(dir: string, generation: number, sink: RowSink): 
   return replayed;
 }
 
+/** A place where reading the journals ends before their end, and how many operations that costs. */
+export interface DamagedRecord {
+  file: string;
+  position: number;
+  /** Whole ones that follow, in this file and in later ones. */
+  operations: number;
+}
+
+/** Where the journals from `generation` on cannot be read to their end; a record cut short at the very end is none. */
+export function damagedRecords(dir: string, generation: number): DamagedRecord[] {
+  const present = generationsIn(dir);
+  for (let next = generation; present.has(next); next += 1) {
+    const file = journalPath(dir, next);
+    const replay = new Replay(file);
+    while (replay.skip());
+    if (replay.isWhole) continue;
+    const later = [...present].filter((other) => other > next);
+    const operations = later.reduce(
+      (sum, other) => sum + wholeRecordsAfter(journalPath(dir, other), 0),
+      wholeRecordsAfter(file, replay.recordBytes),
+    );
+    return operations > 0 || !replay.isCutShort ? [{ file, position: replay.recordBytes, operations }] : [];
+  }
+  return [];
+}
+
+/** Whether a file of a layer's folder is a journal that was set aside. */
+export function isSetAside(name: string): boolean {
+  return SET_ASIDE_NAME.test(name);
+}
+
+/** How many whole records a file has from `position` on, wherever the first of them begins. */
+function wholeRecordsAfter(file: string, position: number): number {
+  const bytes = fs.statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+  if (bytes <= position) return 0;
+  const replay = new Replay(file);
+  let count = 0;
+  for (let at = position; at < bytes;) {
+    replay.seek(at);
+    if (replay.skip()) {
+      count += 1;
+      at = replay.recordBytes;
+    } else at += 1;
+  }
+  return count;
+}
+
 /** Whether a layer's folder has a journal of that generation or a later one. */
 export function hasJournal(dir: string, generation: number): boolean {
   for (const present of generationsIn(dir)) if (present >= generation) return true;
@@ -311,14 +377,40 @@ class Replay {
 
   /** Whether the first record belongs behind a generation of so many bytes. Those of earlier releases do not say. */
   follows(bytesBefore: number): boolean {
-    if (!this.#isWholeRecord() || this.#file[HEADER_BYTES] !== Change.follows) return true;
+    if (this.#recordEnd() === undefined || this.#file[HEADER_BYTES] !== Change.follows) return true;
     return this.#file.readDoubleLE(HEADER_BYTES + 1) === bytesBefore;
+  }
+
+  /** The file ends within the next record, as far as that says how long it is. */
+  get isCutShort(): boolean {
+    const start = this.#at + HEADER_BYTES;
+    return start > this.#file.length || start + this.#file.readUInt32LE(this.#at) > this.#file.length;
+  }
+
+  seek(position: number): void {
+    this.#at = position;
+  }
+
+  /** Passes over the next record; false when there is no whole one there. */
+  skip(): boolean {
+    const end = this.#recordEnd();
+    if (end !== undefined) this.#at = end;
+    return end !== undefined;
+  }
+
+  #recordEnd(): number | undefined {
+    if (this.isCutShort) return undefined;
+    const start = this.#at + HEADER_BYTES;
+    const end = start + this.#file.readUInt32LE(this.#at);
+    // Zeros among them: the CRC of nothing is 0.
+    if (end - start < RECORD_MIN_BYTES) return undefined;
+    return crc32(this.#file.subarray(start, end)) === this.#file.readUInt32LE(this.#at + 4) ? end : undefined;
   }
 
   /** Applies the next record; undefined when there is no whole one any more. */
   record(sink: RowSink): LayerState | undefined {
-    if (!this.#isWholeRecord()) return undefined;
-    const end = this.#at + HEADER_BYTES + this.#file.readUInt32LE(this.#at);
+    const end = this.#recordEnd();
+    if (end === undefined) return undefined;
     this.#at += HEADER_BYTES;
     this.#end = end;
     for (;;) {
@@ -329,15 +421,6 @@ class Replay {
     const state = this.#state();
     if (this.#at !== end) throw this.#corrupt();
     return state;
-  }
-
-  #isWholeRecord(): boolean {
-    const start = this.#at + HEADER_BYTES;
-    if (start > this.#file.length) return false;
-    const end = start + this.#file.readUInt32LE(this.#at);
-    // The CRC of nothing is 0: zeros would be a record without changes.
-    if (end === start || end > this.#file.length) return false;
-    return crc32(this.#file.subarray(start, end)) === this.#file.readUInt32LE(this.#at + 4);
   }
 
   #apply(kind: number, sink: RowSink): void {

@@ -101,7 +101,7 @@ await t.test(
     for (const inItsPlace of ['nothing', 'an empty folder']) {
       renameSync(root, `${root}-elsewhere`);
       if (inItsPlace === 'an empty folder') mkdirSync(root);
-      const store = await DirectoryStore.open(root, true);
+      const store = await DirectoryStore.open(root, { inUse: true });
       await refused(t, store.get('manifests/object'), 'unreachable', root, inItsPlace);
       await refused(t, store.head('manifests/object'), 'unreachable', root, inItsPlace);
       await refused(t, store.put('blocks/ab/object', Buffer.from('bytes')), 'unreachable', root, inItsPlace);

@@ -1,0 +1,254 @@
+import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import Database from 'better-sqlite3';
+import { CairnError, contentIdOf, messageOf, type ContentId, type ManifestRoot } from '../core/index.js';
+import type { FileRow, Version } from './catalog.js';
+import { isSoundContent } from './extent-record.js';
+import { sqlitePath } from './sqlite-path.js';
+
+/** What mends a problem of a catalog; undefined: nothing that is known here. */
+export type CatalogRemedy =
+  | { kind: 'reindex' }
+  | { kind: 'head'; workspace: string }
+  | { kind: 'paths'; workspace: string }
+  | { kind: 'content'; id: ContentId };
+
+export interface CatalogProblem {
+  what: string;
+  workspace?: string;
+  remedy?: CatalogRemedy;
+}
+
+/** A version as the audit reads it. */
+export type AuditedVersion = Pick<Version, 'workspace' | 'seq' | 'root' | 'files' | 'bytes'>;
+
+/** One message of SQLite's for each damaged place; a file that is damaged everywhere need not be told place by place. */
+const INTEGRITY_MESSAGES_MAX = 20;
+
+type VersionRow = { workspace: string; seq: number; root: Buffer; files: number; bytes: number };
+
+/**
+ * A catalog, read only to be checked. Not a byte of its files changes: a database nobody has open is read from a copy in `scratch`, because
+ * SQLite would leave files beside it; one that is in use is read where it is.
+ */
+export class CatalogAudit {
+  readonly #database: Database.Database;
+  readonly #block: Database.Statement<unknown[], { rawBytes: number; storedBytes: number }>;
+
+  private constructor(database: Database.Database) {
+    this.#database = database;
+    this.#block = database.prepare(
+      'SELECT raw_bytes AS rawBytes, stored_bytes AS storedBytes FROM block WHERE id = ?',
+    );
+  }
+
+  /** Undefined when there is no catalog yet. Throws `CairnError`: `corrupt`, `unsupported`, and as the URL is read. */
+  static open(url: string, scratch: string): CatalogAudit | undefined {
+    const path = sqlitePath(url);
+    if (!existsSync(path)) return undefined;
+    let database: Database.Database | undefined;
+    try {
+      database = new Database(existsSync(`${path}-shm`) ? path : copyInto(scratch, path), { readonly: true });
+      database.pragma('query_only = ON');
+      database.pragma('trusted_schema = OFF');
+      database.pragma('cell_size_check = ON');
+      database.exec('BEGIN');
+      database.prepare('SELECT count(*) FROM workspace').get();
+      return new CatalogAudit(database);
+    } catch (error) {
+      database?.close();
+      throw new CairnError('corrupt', `catalog ${path} cannot be read: ${messageOf(error)}`, {
+        hint: 'restore the file from a backup: it alone says which versions there are',
+        cause: error,
+      });
+    }
+  }
+
+  /** Whatever is wrong with the catalog in itself. */
+  *problems(): IterableIterator<CatalogProblem> {
+    for (const message of this.#texts(`PRAGMA integrity_check(${String(INTEGRITY_MESSAGES_MAX)})`)) {
+      if (message !== 'ok') yield { what: message, remedy: { kind: 'reindex' } };
+    }
+    for (const row of this.#database.prepare('PRAGMA foreign_key_check').raw().iterate() as Iterable<
+      unknown[]
+    >)
+      yield { what: `a row of ${String(row[0])} names a row of ${String(row[2])} that is not there` };
+    yield* this.#headProblems();
+    yield* this.#versionProblems();
+    yield* this.#pathProblems();
+    yield* this.#contentProblems();
+  }
+
+  /** Versions, oldest first: of all workspaces, or of one. */
+  versions(workspace?: string): AuditedVersion[] {
+    const rows = this.#database
+      .prepare<unknown[], VersionRow>(
+        `SELECT w.name AS workspace, v.seq, v.root, v.files, v.bytes FROM version v JOIN workspace w ON w.id = v.workspace_id
+         WHERE @workspace IS NULL OR w.name = @workspace ORDER BY w.name, v.seq`,
+      )
+      .all({ workspace: workspace ?? null });
+    return rows.map((row) => ({ ...row, root: row.root.toString('hex') as ManifestRoot }));
+  }
+
+  hasWorkspace(name: string): boolean {
+    return this.#database.prepare('SELECT 1 FROM workspace WHERE name = ?').get(name) !== undefined;
+  }
+
+  /** The `seq` a tag names. */
+  taggedSeq(workspace: string, tag: string): number | undefined {
+    const row = this.#database
+      .prepare<unknown[], { seq: number }>(
+        'SELECT t.seq FROM tag t JOIN workspace w ON w.id = t.workspace_id WHERE w.name = ? AND t.name = ?',
+      )
+      .get(workspace, tag);
+    return row?.seq;
+  }
+
+  /** `path → hash` of one version, for as many questions as there are paths. */
+  pathsOf({ workspace, seq }: AuditedVersion): AuditedPaths {
+    return new AuditedPaths(this.#database, workspace, seq);
+  }
+
+  /** Every block the catalog counts on. */
+  *blocks(): IterableIterator<{ id: Buffer; rawBytes: number; storedBytes: number }> {
+    yield* this.#database
+      .prepare('SELECT id, raw_bytes AS rawBytes, stored_bytes AS storedBytes FROM block')
+      .iterate() as IterableIterator<{ id: Buffer; rawBytes: number; storedBytes: number }>;
+  }
+
+  /** What the catalog says of a block. */
+  block(id: Buffer): { rawBytes: number; storedBytes: number } | undefined {
+    return this.#block.get(id);
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  *#texts(sql: string): IterableIterator<string> {
+    for (const [text] of this.#database.prepare(sql).raw().iterate() as Iterable<unknown[]>)
+      yield String(text);
+  }
+
+  *#headProblems(): IterableIterator<CatalogProblem> {
+    const rows = this.#database
+      .prepare<[], { name: string; head: number; newest: number }>(
+        `SELECT * FROM (SELECT name, head_seq AS head,
+           coalesce((SELECT max(seq) FROM version v WHERE v.workspace_id = w.id), 0) AS newest FROM workspace w)
+         WHERE head <> newest`,
+      )
+      .all();
+    for (const { name, head, newest } of rows) {
+      yield {
+        what: `the head of workspace "${name}" is version ${String(head)}, the newest version is ${String(newest)}`,
+        workspace: name,
+        remedy: { kind: 'head', workspace: name },
+      };
+    }
+  }
+
+  *#versionProblems(): IterableIterator<CatalogProblem> {
+    const rows = this.#database
+      .prepare<[], { name: string; seq: number; fault: string }>(
+        `SELECT name, seq, CASE WHEN seq <> position THEN 'versions before it are missing'
+           WHEN parent_seq <> seq - 1 THEN 'it does not follow the version before it'
+           WHEN typeof(root) <> 'blob' OR length(root) <> 32 THEN 'its manifest root is no 32 bytes'
+           ELSE 'its counters are negative' END AS fault
+         FROM (SELECT w.name, v.*, row_number() OVER (PARTITION BY v.workspace_id ORDER BY v.seq) AS position
+               FROM version v JOIN workspace w ON w.id = v.workspace_id)
+         WHERE seq <> position OR parent_seq <> seq - 1 OR typeof(root) <> 'blob' OR length(root) <> 32
+            OR files < 0 OR bytes < 0`,
+      )
+      .all();
+    for (const { name, seq, fault } of rows)
+      yield { what: `version ${name}@${String(seq)}: ${fault}`, workspace: name };
+  }
+
+  *#pathProblems(): IterableIterator<CatalogProblem> {
+    const rows = this.#database
+      .prepare<[], { name: string; count: number }>(
+        `SELECT w.name, count(*) AS count FROM file f JOIN workspace w ON w.id = f.workspace_id
+         WHERE f.from_seq < 1 OR f.from_seq > w.head_seq OR f.to_seq <= f.from_seq OR f.to_seq > w.head_seq
+            OR (f.hash IS NOT NULL AND (typeof(f.hash) <> 'blob' OR length(f.hash) <> 32))
+            OR typeof(f.path) <> 'blob' OR (f.fork = 0) <> (f.to_seq IS NULL)
+         GROUP BY w.id`,
+      )
+      .all();
+    for (const { name, count } of rows) {
+      yield {
+        what: `${String(count)} paths of workspace "${name}" have a row that holds for impossible versions or no content id`,
+        workspace: name,
+        remedy: { kind: 'paths', workspace: name },
+      };
+    }
+  }
+
+  *#contentProblems(): IterableIterator<CatalogProblem> {
+    const isKnown = this.#database.prepare('SELECT 1 FROM block WHERE id = ?');
+    const rows = this.#database.prepare('SELECT hash, size, extents FROM content').iterate() as Iterable<{
+      hash: Buffer;
+      size: number;
+      extents: Buffer;
+    }>;
+    for (const row of rows) {
+      if (!Buffer.isBuffer(row.hash) || row.hash.length !== 32) {
+        yield { what: 'a content has an id that is no 32 bytes' };
+        continue;
+      }
+      const sound = isSoundContent(row, (block) => isKnown.get(block) !== undefined);
+      if (sound) continue;
+      const id = contentIdOf(row.hash);
+      yield {
+        what: `where content ${id} is stored does not verify, or is a block the catalog does not know`,
+        remedy: { kind: 'content', id },
+      };
+    }
+  }
+}
+
+type RawFileRow = { hash: Buffer | null; size: number; mode: number; toSeq: number | null };
+
+/** The paths of one version. */
+export class AuditedPaths {
+  readonly #at: Database.Statement<unknown[], RawFileRow>;
+  readonly #count: Database.Statement<unknown[], { count: number }>;
+  readonly #workspaceId: number;
+  readonly #seq: number;
+
+  constructor(database: Database.Database, workspace: string, seq: number) {
+    const row = database
+      .prepare<unknown[], { id: number }>('SELECT id FROM workspace WHERE name = ?')
+      .get(workspace);
+    this.#workspaceId = row?.id ?? 0;
+    this.#seq = seq;
+    this.#at = database.prepare(
+      `SELECT hash, size, mode, to_seq AS toSeq FROM file WHERE workspace_id = ? AND path = ? AND from_seq <= ?
+       ORDER BY from_seq DESC LIMIT 1`,
+    );
+    this.#count = database.prepare(
+      `SELECT count(*) AS count FROM file NOT INDEXED WHERE workspace_id = @workspaceId AND from_seq <= @seq
+       AND (to_seq IS NULL OR to_seq > @seq)`,
+    );
+  }
+
+  /** Whether the catalog has this very row for its path. */
+  has({ path, hash, size, mode }: FileRow): boolean {
+    const row = this.#at.get(this.#workspaceId, path, this.#seq);
+    if (row === undefined || (row.toSeq !== null && row.toSeq <= this.#seq)) return false;
+    const sameHash = row.hash === null ? hash === undefined : row.hash.toString('hex') === hash;
+    return sameHash && row.size === size && row.mode === mode;
+  }
+
+  count(): number {
+    return this.#count.get({ workspaceId: this.#workspaceId, seq: this.#seq })?.count ?? 0;
+  }
+}
+
+/** What an audit reads: the database, and its log where a process that died has left one. */
+function copyInto(scratch: string, path: string): string {
+  mkdirSync(scratch, { recursive: true, mode: 0o700 });
+  const copy = join(scratch, basename(path));
+  copyFileSync(path, copy);
+  if (existsSync(`${path}-wal`)) copyFileSync(`${path}-wal`, `${copy}-wal`);
+  return copy;
+}
