@@ -180,10 +180,7 @@ export class LayerDatabase implements RowSink {
       return new LayerDatabase(db);
     } catch (error) {
       db?.close();
-      if (error instanceof CairnError || isFull(error)) throw error;
-      throw new CairnError('corrupt', `upper layer ${dir} cannot be opened: ${String(error)}`, {
-        cause: error,
-      });
+      throw openingError(dir, error);
     }
   }
 
@@ -369,12 +366,18 @@ export class LayerDatabase implements RowSink {
 }
 
 /** What these say is not the file's fault. */
-const NOT_DAMAGE = /^SQLITE_(FULL|IOERR|BUSY|LOCKED|READONLY|NOMEM|CANTOPEN)/;
+const NOT_DAMAGE = /^SQLITE_(FULL|IOERR|BUSY|LOCKED|READONLY|NOMEM)/;
 
-/** What to throw for an error met while a layer is opened: what SQLite finds wrong with its file is `corrupt`. */
+/** What to throw for an error met while the layer in `dir` is opened: what SQLite finds wrong with its file is `corrupt`. */
 export function openingError(dir: string, error: unknown): unknown {
   if (!(error instanceof Database.SqliteError) || NOT_DAMAGE.test(error.code)) return error;
-  return new CairnError('corrupt', `upper layer ${dir} cannot be opened: ${error.message}`, { cause: error });
+  // Else there are no descriptors left, or no right to open it.
+  const isDamage = error.code !== 'SQLITE_CANTOPEN' || !fs.existsSync(path.join(dir, FILE_NAME));
+  if (!isDamage) return error;
+  return new CairnError('corrupt', `upper layer ${dir} cannot be opened: ${error.message}`, {
+    hint: 'nothing was changed: cairn fsck says what is damaged',
+    cause: error,
+  });
 }
 
 function schemaVersion(db: Database.Database): unknown {

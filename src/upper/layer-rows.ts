@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import type { Ino } from '../core/index.js';
 import type { DentryRow, XattrRow } from '../manifest/index.js';
+import { openingError } from './layer-database.js';
 import { hasJournal, Journal, replayJournals, type Replayed } from './journal.js';
 import {
   LayerDatabase,
@@ -93,15 +94,21 @@ export class LayerRows {
       return new LayerRows(dir, database, writable, makeRoom);
     } catch (error) {
       database.close();
-      throw error;
+      throw openingError(dir, error);
     }
   }
 
   /** Moves what a dead process left in the journal into the database. Nobody may have the layer open. */
   static recover(dir: string): void {
     const database = LayerDatabase.open(dir, false);
-    const { generation } = database.state();
-    database.close();
+    let generation: number;
+    try {
+      ({ generation } = database.state());
+    } catch (error) {
+      throw openingError(dir, error);
+    } finally {
+      database.close();
+    }
     if (hasJournal(dir, generation)) LayerRows.open(dir, true).close();
   }
 

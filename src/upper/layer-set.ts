@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { crc32 } from 'node:zlib';
 import {
   CairnError,
   isOfShape,
@@ -42,8 +43,11 @@ export interface RetainedStack {
   inos: Ino[];
 }
 
+const FORMAT = 2;
+const FORMAT_WITHOUT_CHECKSUM = 1;
+
 export interface LayerSetState {
-  format: 1;
+  format: typeof FORMAT;
   base: BaseVersion;
   activeId: number;
   /** Oldest first. */
@@ -86,25 +90,22 @@ export class LayerSet {
     this.#makeRoom = makeRoom;
   }
 
-  /** What the folder holds, or undefined where nothing was ever mounted. */
+  /** What the folder holds, or undefined where nothing was ever mounted. Throws `corrupt` for a file that is damaged, or gone. */
   static read(dir: string): LayerSetState | undefined {
+    const file = path.join(dir, 'layers.json');
+    const hint = `nothing was changed; the edits are in ${path.join(dir, 'layers')}`;
     let text: string;
     try {
-      text = fs.readFileSync(path.join(dir, 'layers.json'), 'utf8');
+      text = fs.readFileSync(file, 'utf8');
     } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined;
-      throw error;
+      if (systemCode(error) !== 'ENOENT') throw error;
+      if (!holdsData(path.join(dir, 'layers'))) return undefined;
+      throw new CairnError('corrupt', `${file} is missing, and there are edits beside it`, { hint });
     }
     try {
-      const state = JSON.parse(text) as LayerSetState;
-      if (!isOfShape(state, STATE_SHAPE)) throw new Error('fields are missing, or of another kind');
-      if ((state as { format: number }).format !== 1) throw new Error(`format ${String(state.format)}`);
-      return state;
+      return parseState(text);
     } catch (error) {
-      throw new CairnError('corrupt', `${path.join(dir, 'layers.json')} does not describe upper layers`, {
-        hint: 'nothing was changed; the layers beside it hold the edits',
-        cause: error,
-      });
+      throw new CairnError('corrupt', `${file} does not describe upper layers`, { hint, cause: error });
     }
   }
 
@@ -120,7 +121,7 @@ export class LayerSet {
       lastReply: Buffer.alloc(0),
     });
     const set = new LayerSet(dir, {
-      format: 1,
+      format: FORMAT,
       base,
       activeId,
       sealed: [],
@@ -219,7 +220,7 @@ export class LayerSet {
     const temporary = `${file}.new`;
     const fd = fs.openSync(temporary, 'w', 0o600);
     try {
-      fs.writeSync(fd, JSON.stringify(state));
+      fs.writeSync(fd, stateText(state));
       fs.fsyncSync(fd);
     } finally {
       fs.closeSync(fd);
@@ -240,6 +241,35 @@ export class LayerSet {
         fs.rmSync(path.join(this.dir, 'layers', name), { recursive: true, force: true });
     }
   }
+}
+
+/**
+ * The text of `layers.json`: the state, and on the next line its CRC-32 in hex. Whatever the file does not name is swept, so that a digit
+ * that changed must not be believed.
+ */
+function stateText(state: LayerSetState): string {
+  const json = JSON.stringify(state);
+  return `${json}\n${crc32(json).toString(16)}\n`;
+}
+
+/** Throws for what `stateText` did not make; files of earlier releases have no second line. */
+function parseState(text: string): LayerSetState {
+  const [json = '', checksum] = text.split('\n');
+  const state = JSON.parse(json) as LayerSetState;
+  if (!isOfShape(state, STATE_SHAPE)) throw new Error('fields are missing, or of another kind');
+  const { format } = state as { format: number };
+  if (format !== FORMAT && format !== FORMAT_WITHOUT_CHECKSUM) throw new Error(`format ${String(format)}`);
+  if (format === FORMAT_WITHOUT_CHECKSUM ? checksum !== undefined : checksum !== crc32(json).toString(16))
+    throw new Error('the checksum does not fit');
+  return { ...state, format: FORMAT };
+}
+
+/** Whether any layer in the folder was ever written to: one that is only being made has its empty database. */
+function holdsData(layersDir: string): boolean {
+  if (!fs.existsSync(layersDir)) return false;
+  return fs
+    .readdirSync(layersDir, { recursive: true, encoding: 'utf8' })
+    .some((name) => /^[^/]+\/(?:journal-|log-|data\/)/.test(name));
 }
 
 /** The folder of a layer of the mount in `dir`. */

@@ -84,7 +84,11 @@ async function leaveEdits(stores: Stores, mount: string, base: Version | undefin
   const next = { ino: manifest.nextIno, cookie: manifest.nextCookie };
   manifest.close();
   mkdirSync(mount, { recursive: true });
-  const set = LayerSet.create(mount, { workspace: base.workspace, seq: base.seq, root: base.root }, next);
+  const set = LayerSet.create(
+    mount,
+    { workspace: base.workspace, seq: base.seq, root: base.root },
+    { ...next, end: 1_000_000 },
+  );
   const first = UpperLayer.open(layerDir(mount, set.state.activeId), true);
   writeNew(first, 'sealed', randomBytesOf(5, 2000));
   const second = set.seal(first, { publishId: 'p', message: '', author: 'tester', sealedAtMs: 1 });
