@@ -210,13 +210,7 @@ export class SqlCatalog implements Catalog {
   }
 
   async #workspaceRow(name: string): Promise<{ id: number; head_seq: number }> {
-    const row = await this.#db
-      .selectFrom('workspace')
-      .select(['id', 'head_seq'])
-      .where('name', '=', name)
-      .executeTakeFirst();
-    if (row === undefined) throw noWorkspace(name);
-    return row;
+    return soundHead(name, await headRow(this.#db, name).executeTakeFirst());
   }
 
   /** The workspace's id, after making sure that it has these versions. */
@@ -236,18 +230,49 @@ export class SqlCatalog implements Catalog {
 }
 
 /** An update that changes nothing holds the row in every dialect: who else publishes waits until this transaction is over. */
-async function lockHead(
-  transaction: Transaction<CatalogSchema>,
-  workspace: string,
-): Promise<{ id: number; head_seq: number; next_number: number }> {
+async function lockHead(transaction: Transaction<CatalogSchema>, workspace: string): Promise<Head> {
   const row = await transaction
     .updateTable('workspace')
     .set((column) => ({ head_seq: column.ref('head_seq') }))
     .where('name', '=', workspace)
-    .returning(['id', 'head_seq', 'next_number'])
+    .returning('id')
     .executeTakeFirst();
   if (row === undefined) throw noWorkspace(workspace);
-  return row;
+  return soundHead(workspace, await headRow(transaction, workspace).executeTakeFirst());
+}
+
+/** A workspace's head, and its newest version, which should be the same. */
+function headRow(db: Kysely<CatalogSchema>, name: string) {
+  return db
+    .selectFrom('workspace')
+    .select(['id', 'head_seq', 'next_number'])
+    .select((workspace) =>
+      workspace
+        .selectFrom('version')
+        .select((version) => version.fn.max('seq').as('newest'))
+        .whereRef('version.workspace_id', '=', 'workspace.id')
+        .as('newest_seq'),
+    )
+    .where('name', '=', name);
+}
+
+interface Head {
+  id: number;
+  head_seq: number;
+  next_number: number;
+}
+
+/** A head that is not the newest version is damage, and would show, or be the parent of, what nobody meant. */
+function soundHead(name: string, row: (Head & { newest_seq: number | null }) | undefined): Head {
+  if (row === undefined) throw noWorkspace(name);
+  const { newest_seq, ...head } = row;
+  const { head_seq } = head;
+  if (head_seq === (newest_seq ?? 0)) return head;
+  throw new CairnError(
+    'corrupt',
+    `the head of workspace "${name}" is version ${String(head_seq)} in the catalog, its newest version ${String(newest_seq ?? 0)}`,
+    { hint: 'cairn fsck --repair makes the newest version the head' },
+  );
 }
 
 async function findPublished(

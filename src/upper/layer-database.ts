@@ -1,3 +1,4 @@
+import fs from 'node:fs';
 import path from 'node:path';
 import Database from 'better-sqlite3';
 import { CairnError, type Ino, type InodeAttributes } from '../core/index.js';

@@ -24,6 +24,7 @@ import {
   rowsEndedBetween,
 } from '../../src/catalog/file-queries.js';
 import { openCatalog, type Catalog } from '../../src/catalog/index.js';
+import type { BlockId } from '../../src/core/index.js';
 import type { CatalogSchema } from '../../src/catalog/schema.js';
 import { catalogContract, contentNamed, fileNamed, listWhole, publicationOn } from '../contract/catalog.js';
 
@@ -226,6 +227,45 @@ void t.test('lookups, listings and changes are answered from indexes', async (t)
     'USING INDEX file_to (workspace_id=? AND to_seq>?',
   );
 });
+
+void t.test('a head that is not the newest version is neither shown nor published on', async (t) => {
+  const { file, catalog } = await newCatalog(t);
+  await catalog.publish(publicationOn(0));
+  await catalog.publish(publicationOn(1));
+  for (const head of [0, 1, 3]) {
+    rawDatabase(t, file).exec(`update workspace set head_seq = ${String(head)}`);
+    const damaged = { code: 'corrupt', message: /the head of workspace "w" is version \d in the catalog/ };
+    await t.rejects(catalog.version('w'), damaged);
+    await t.rejects(catalog.publish(publicationOn(head)), damaged);
+  }
+  rawDatabase(t, file).exec('update workspace set head_seq = 2');
+  t.match(await catalog.version('w'), { seq: 2 });
+});
+
+void t.test(
+  'a row of content in which a byte changed is not built on; one without a checksum is read',
+  async (t) => {
+    const { file, catalog } = await newCatalog(t);
+    const id = contentNamed('a');
+    const extents = [{ offset: 0, length: 10, block: id as string as BlockId, blockOffset: 7 }];
+    await catalog.publish(publicationOn(0, { contents: [{ id, size: 10, extents }] }));
+    const raw = rawDatabase(t, file);
+    const { extents: packed } = raw.prepare('select extents from content').get() as { extents: Buffer };
+    const write = raw.prepare('update content set extents = ?');
+    for (let at = 0; at < packed.length; at++) {
+      const damaged = Buffer.from(packed);
+      damaged.writeUInt8(damaged.readUInt8(at) ^ 0x04, at);
+      write.run(damaged);
+      await t.rejects(catalog.knownContents([id]), { code: 'corrupt', message: new RegExp(id) });
+    }
+    write.run(packed);
+    raw.exec('update content set size = 11');
+    await t.rejects(catalog.knownContents([id]), { code: 'corrupt' });
+    raw.exec('update content set size = 10');
+    write.run(packed.subarray(0, -4));
+    t.same(await catalog.knownContents([id]), [{ id, size: 10, extents }]);
+  },
+);
 
 void t.test('a tag names a version', async (t) => {
   const { file, catalog } = await newCatalog(t);

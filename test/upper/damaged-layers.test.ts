@@ -6,7 +6,7 @@ import { layerDir, LayerSet, UpperLayer, type BaseVersion } from '../../src/uppe
 import { newInode } from './new-inode.js';
 
 const BASE: BaseVersion = { workspace: 'w', seq: 1, root: 'ab'.repeat(32) as ManifestRoot };
-const NEXT = { ino: 10, cookie: 3 };
+const NEXT = { ino: 10, cookie: 3, end: 1_000_000 };
 const OPERATIONS = 6;
 
 /** All bytes of everything, instead of some. */
