@@ -16,6 +16,12 @@ export const WHOLE_HASH_MAX_BYTES = 16 * MIB;
 /** Files below this are held in the manifest itself, unless `--embed-below` says otherwise. */
 export const EMBED_BELOW_DEFAULT_BYTES = 256;
 
+/** A file in a manifest, at most, whatever `--embed-below` says (FORMAT.md M-7). */
+export const EMBEDDED_FILE_MAX_BYTES = 16 * MIB;
+
+/** All of manifest.sqlite, at most (FORMAT.md M-9): some 100,000,000 files. What an index says must not fill the disk. */
+export const MANIFEST_MAX_BYTES = 16 * 1024 * MIB;
+
 /** One piece of manifest.sqlite, as publishing and fetching see it (FORMAT.md M-*). */
 export const MANIFEST_PIECE_BYTES = 16 * KIB;
 
@@ -27,6 +33,9 @@ export const SYMLINK_MAX_BYTES = 4095;
 
 /** One extended attribute's value, in bytes (XATTR_SIZE_MAX of linux/limits.h). */
 export const XATTR_VALUE_MAX_BYTES = 64 * KIB;
+
+/** The names of all extended attributes of a file, each with a terminator (XATTR_LIST_MAX of linux/limits.h). */
+export const XATTR_LIST_MAX_BYTES = 64 * KIB;
 
 /** A file's size, in bytes: the largest integer JavaScript counts exactly is the limit of the arithmetic. */
 export const FILE_MAX_BYTES = Number.MAX_SAFE_INTEGER;

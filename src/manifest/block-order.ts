@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import type Database from 'better-sqlite3';
 import { blockIdOf, bytesOfId, type BlockId, type Ino } from '../core/index.js';
 import { ManifestQuery, corruptManifest, openManifestDatabase } from './manifest-database.js';
-import { isDigest } from './row-rules.js';
+import { isDigest, isInodeNumber } from './row-rules.js';
 
 /** A manifest of more blocks, some TiB, has no order: 24 MiB of memory are enough for a hint. */
 const BLOCKS_MAX = 1024 * 1024;
@@ -140,18 +140,18 @@ export class BlockOrder {
       this.#path,
       'SELECT block, min(ino) FROM extent WHERE ino >= ? AND ino < ? GROUP BY block ORDER BY min(ino), min(offset)',
     );
-    // Numbers are given out in ranges that are far apart.
-    const next = new ManifestQuery<[Ino]>(
+    // From file to file: of numbers there may be far more than of files.
+    const firstFrom = new ManifestQuery<[Ino]>(
       this.#database,
       this.#path,
-      'SELECT ino FROM extent WHERE ino >= ? ORDER BY ino LIMIT 1',
+      'SELECT min(ino) FROM extent WHERE ino >= ?',
     );
     let lastFile: unknown;
     for (let from = 0; ; from += PAGE_INODES) {
-      const first = next.get(from)?.[0];
-      if (typeof first !== 'number') return;
-      from = first;
-      for (const [number, file] of page.all(from, from + PAGE_INODES)) {
+      const [ino] = firstFrom.get(from) ?? [];
+      if (!isInodeNumber(ino)) return;
+      from = ino;
+      for (const [number, file] of page.all(ino, ino + PAGE_INODES)) {
         if (!isBlockNumber(number) || this.#ranks[number] !== -1) continue;
         if (file !== lastFile) {
           this.#firstInos[this.#unitCount] = file as Ino;

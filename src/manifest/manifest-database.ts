@@ -22,6 +22,9 @@ const PAGE_CACHE_KIB = 12 * 1024;
 
 const HEADER_BYTES = 100;
 
+/** A row of `inode`: the number, and a type for each column, however small they are. */
+const INODE_MIN_BYTES = 16;
+
 export type Row = readonly unknown[];
 
 export function corruptManifest(path: string, reason: string, cause?: unknown): CairnError {
@@ -203,7 +206,10 @@ function checkMeta(database: Database.Database, path: string, meta: Meta): void 
   if (meta.next_ino <= highest) {
     throw corruptManifest(path, `next_ino ${String(meta.next_ino)} is not above inode ${String(highest)}`);
   }
-  if (meta.files + meta.directories + meta.others >= meta.next_ino) {
-    throw corruptManifest(path, 'more inodes counted than numbers given out');
+  const inodes = meta.files + meta.directories + meta.others;
+  if (inodes >= meta.next_ino) throw corruptManifest(path, 'more inodes counted than numbers given out');
+  const [pages] = new ManifestQuery(database, path, 'PRAGMA page_count').get() ?? [];
+  if (inodes * INODE_MIN_BYTES > (pages as number) * PAGE_BYTES) {
+    throw corruptManifest(path, 'more inodes counted than it has room for');
   }
 }

@@ -1,6 +1,7 @@
 import {
   BLOCK_MAX_BYTES,
   CairnError,
+  MANIFEST_MAX_BYTES,
   MANIFEST_PIECE_BYTES,
   blockIdOf,
   bytesOfId,
@@ -78,7 +79,8 @@ export function decodeIndex(root: ManifestRoot, bytes: Buffer): ManifestIndex {
   if (bytes.length !== HEADER_BYTES + RUN_BYTES * runCount) {
     throw corruptIndex(root, `${String(bytes.length)} bytes do not hold ${String(runCount)} runs`);
   }
-  if (sizeBytes === 0 || sizeBytes % PAGE_BYTES !== 0) throw corruptIndex(root, `size ${String(sizeBytes)}`);
+  if (sizeBytes === 0 || sizeBytes % PAGE_BYTES !== 0 || sizeBytes > MANIFEST_MAX_BYTES)
+    throw corruptIndex(root, `size ${String(sizeBytes)}`);
 
   const runs: Run[] = [];
   let sum = 0;

@@ -120,10 +120,11 @@ interface OpenDirectory {
 /**
  * Everything below a directory, each directory before what it holds, entries in cookie order. Paths are
  * relative to it. Memory grows with the depth only. Throws `CairnError('corrupt')` on a directory within
- * itself.
+ * itself, or named twice: of either there would be no end.
  */
 export function* walk(reader: ManifestReader, ino: Ino): IterableIterator<WalkedEntry> {
   const open: OpenDirectory[] = [openDirectory(reader, ino, Buffer.alloc(0))];
+  let directories = 1;
   for (;;) {
     const directory = open.at(-1);
     if (directory === undefined) return;
@@ -136,8 +137,12 @@ export function* walk(reader: ManifestReader, ino: Ino): IterableIterator<Walked
     const path = joinPath(directory.path, entry.name);
     yield { path, dentry, inode };
     if (!isDirectory(inode.mode)) continue;
-    if (open.length > reader.counters.directories) {
-      throw corruptManifest(reader.path, `directory ${String(inode.ino)} is within itself`);
+    directories += 1;
+    if (directories > reader.counters.directories) {
+      throw corruptManifest(
+        reader.path,
+        `directory ${String(inode.ino)} is one more than there are: it, or one before it, is within itself or named twice`,
+      );
     }
     open.push(openDirectory(reader, inode.ino, path));
   }

@@ -1,9 +1,14 @@
 import type Database from 'better-sqlite3';
 import {
+  EMBEDDED_FILE_MAX_BYTES,
   FILE_MAX_BYTES,
+  NAME_MAX_BYTES,
   ROOT_INO,
   S_IFMT,
   S_IFREG,
+  SYMLINK_MAX_BYTES,
+  XATTR_LIST_MAX_BYTES,
+  XATTR_VALUE_MAX_BYTES,
   blockIdOf,
   contentIdOf,
   isDirectory,
@@ -56,6 +61,16 @@ export function openManifest(path: string, options: { pageCacheKib?: number } = 
 
 const inodeColumns = INODE_COLUMNS.join(', ');
 
+/** SQL for bytes that rules allow no more than `max` of: NULL, which no rule allows, for longer ones, so that they are never in memory. */
+const atMost = (column: string, max: number): string =>
+  `CASE WHEN length(${column}) <= ${String(max)} THEN ${column} END`;
+
+const xattrColumns = `${atMost('name', NAME_MAX_BYTES)}, ${atMost('value', XATTR_VALUE_MAX_BYTES)}`;
+const DENTRY_NAME = atMost('name', NAME_MAX_BYTES);
+
+/** Extents in a range of so many bytes, at most: those that writers make are at least 256 KiB apart, but for the last of a file. */
+const extentsMax = (length: number): number => 64 + Math.ceil(length / 1024);
+
 class SqliteManifestReader implements ManifestReader {
   readonly path: string;
   readonly counters: ManifestCounters;
@@ -76,7 +91,7 @@ class SqliteManifestReader implements ManifestReader {
   readonly #xattr: ManifestQuery<[Ino, Buffer]>;
   readonly #content: ManifestQuery<[Ino]>;
   readonly #embedded: ManifestQuery<[Ino]>;
-  readonly #extents: ManifestQuery<[Ino, Ino, Ino, number, number]>;
+  readonly #extents: ManifestQuery<[Ino, Ino, Ino, number, number, number]>;
   readonly #storedBytes: ManifestQuery<[Ino, Ino]>;
   readonly #blocks: ManifestQuery<[]>;
 
@@ -98,34 +113,37 @@ class SqliteManifestReader implements ManifestReader {
     this.#inodes = query(`SELECT ${inodeColumns} FROM inode WHERE ino > ? ORDER BY ino LIMIT ?`);
     this.#lookup = query('SELECT cookie, ino FROM dentry WHERE parent = ? AND name = ?');
     this.#list = query(
-      'SELECT cookie, name, ino FROM dentry WHERE parent = ? AND cookie > ? ORDER BY cookie LIMIT ?',
+      `SELECT cookie, ${DENTRY_NAME}, ino FROM dentry WHERE parent = ? AND cookie > ? ORDER BY cookie LIMIT ?`,
     );
     // A left join: an entry of an inode that is not there is to be found out, not left out.
     this.#listWithInodes = query(
-      `SELECT d.cookie, d.name, d.ino, ${INODE_COLUMNS.slice(1).join(', ')} FROM dentry d
+      `SELECT d.cookie, ${DENTRY_NAME}, d.ino, ${INODE_COLUMNS.slice(1).join(', ')} FROM dentry d
        LEFT JOIN inode i ON i.ino = d.ino WHERE d.parent = ? AND d.cookie > ? ORDER BY d.cookie LIMIT ?`,
     );
     this.#contents = query(
-      `SELECT d.cookie, d.ino, i.mode, i.size, m.bytes, e.offset, e.length, e.block_offset, b.id FROM dentry d
+      `SELECT d.cookie, d.ino, i.mode, i.size, iif(length(m.bytes) = i.size, m.bytes, m.ino), e.offset, e.length, e.block_offset, b.id FROM dentry d
        CROSS JOIN inode i ON i.ino = d.ino LEFT JOIN embedded m ON m.ino = d.ino LEFT JOIN extent e ON e.ino = d.ino
        LEFT JOIN block b ON b.idx = e.block
        WHERE d.parent = ? AND d.cookie >= ? AND (i.mode & ${String(S_IFMT)}) = ${String(S_IFREG)} AND i.size BETWEEN 1 AND ?
        ORDER BY d.cookie, e.offset LIMIT ?`,
     );
-    this.#names = query('SELECT parent, cookie, name FROM dentry WHERE ino = ? ORDER BY parent, cookie');
-    this.#symlink = query('SELECT target FROM symlink WHERE ino = ?');
-    this.#xattrs = query('SELECT name, value FROM xattr WHERE ino = ? ORDER BY name');
-    this.#xattr = query('SELECT name, value FROM xattr WHERE ino = ? AND name = ?');
+    this.#names = query(
+      `SELECT parent, cookie, ${DENTRY_NAME} FROM dentry WHERE ino = ? ORDER BY parent, cookie`,
+    );
+    this.#symlink = query(`SELECT ${atMost('target', SYMLINK_MAX_BYTES)} FROM symlink WHERE ino = ?`);
+    this.#xattrs = query(`SELECT ${xattrColumns} FROM xattr WHERE ino = ? ORDER BY xattr.name`);
+    this.#xattr = query(`SELECT ${xattrColumns} FROM xattr WHERE ino = ? AND name = ?`);
     this.#content = query('SELECT mode, content FROM inode WHERE ino = ?');
     this.#embedded = query(
-      'SELECT bytes, (SELECT size FROM inode i WHERE i.ino = e.ino) FROM embedded e WHERE ino = ?',
+      `SELECT iif(length(bytes) = (SELECT size FROM inode i WHERE i.ino = e.ino),
+         ${atMost('bytes', EMBEDDED_FILE_MAX_BYTES)}, NULL) FROM embedded e WHERE ino = ?`,
     );
     // Extents do not overlap, so of those that begin before the range only the last can reach into it.
     this.#extents = query(
       `SELECT e.offset, e.length, e.block_offset, b.id, (SELECT size FROM inode WHERE ino = ?) FROM extent e
        LEFT JOIN block b ON b.idx = e.block
        WHERE e.ino = ? AND e.offset >= coalesce((SELECT max(offset) FROM extent WHERE ino = ? AND offset <= ?), 0)
-         AND e.offset < ? ORDER BY e.offset`,
+         AND e.offset < ? ORDER BY e.offset LIMIT ?`,
     );
     this.#storedBytes = query(
       'SELECT coalesce((SELECT length(bytes) FROM embedded WHERE ino = ?), (SELECT total(length) FROM extent WHERE ino = ?))',
@@ -226,7 +244,16 @@ class SqliteManifestReader implements ManifestReader {
   }
 
   xattrs(ino: Ino): XattrRow[] {
-    return this.#xattrs.all(ino).map((row) => this.#checkedXattr(ino, row));
+    const xattrs: XattrRow[] = [];
+    let namesBytes = 0;
+    for (const row of this.#xattrs.each(ino)) {
+      const xattr = this.#checkedXattr(ino, row);
+      namesBytes += xattr.name.length + 1;
+      if (namesBytes > XATTR_LIST_MAX_BYTES)
+        throw this.#corrupt(`too many extended attributes of inode ${String(ino)}`);
+      xattrs.push(xattr);
+    }
+    return xattrs;
   }
 
   xattr(ino: Ino, name: Buffer): Buffer | undefined {
@@ -244,8 +271,8 @@ class SqliteManifestReader implements ManifestReader {
   embedded(ino: Ino): Buffer | undefined {
     const row = this.#embedded.get(ino);
     if (row === undefined) return undefined;
-    const [bytes, size] = row;
-    if (!Buffer.isBuffer(bytes) || bytes.length !== size) {
+    const [bytes] = row;
+    if (!Buffer.isBuffer(bytes)) {
       throw this.#corrupt(`embedded bytes of inode ${String(ino)}`);
     }
     return bytes;
@@ -255,7 +282,10 @@ class SqliteManifestReader implements ManifestReader {
     const end = Math.min(offset + length, FILE_MAX_BYTES);
     const extents: Extent[] = [];
     let notBefore = 0;
-    for (const [at, extentLength, blockOffset, id, size] of this.#extents.all(ino, ino, ino, offset, end)) {
+    const limit = extentsMax(end - offset);
+    const rows = this.#extents.all(ino, ino, ino, offset, end, limit);
+    if (rows.length === limit) throw this.#corrupt(`more extents of inode ${String(ino)} than a file has`);
+    for (const [at, extentLength, blockOffset, id, size] of rows) {
       this.#check(extentFault(ino, at, extentLength, blockOffset, notBefore, size as number));
       if (!isDigest(id)) throw this.#corrupt(`block of an extent of inode ${String(ino)}`);
       notBefore = (at as number) + (extentLength as number);

@@ -8,13 +8,13 @@ import type { BlockStore } from '../blocks/index.js';
 import { checkWorkspaceName, type Catalog, type Version } from '../catalog/index.js';
 import {
   CairnError,
+  EMBEDDED_FILE_MAX_BYTES,
   isDirectory,
   isRegular,
   isSymlink,
   joinPath,
   PACK_TARGET_BYTES,
   systemCode,
-  WHOLE_HASH_MAX_BYTES,
 } from '../core/index.js';
 import {
   createManifest,
@@ -97,8 +97,8 @@ const BATCH_FILES = 1024;
  */
 export async function importDirectory(options: ImportOptions): Promise<ImportResult> {
   const { workspace, catalog, objects, blocks, manifestDir, embedBelowBytes, signal } = options;
-  if (embedBelowBytes > WHOLE_HASH_MAX_BYTES) {
-    throw new CairnError('usage', `files can be embedded up to ${String(WHOLE_HASH_MAX_BYTES)} bytes`);
+  if (embedBelowBytes > EMBEDDED_FILE_MAX_BYTES) {
+    throw new CairnError('usage', `files can be embedded up to ${String(EMBEDDED_FILE_MAX_BYTES)} bytes`);
   }
   checkWorkspaceName(workspace);
   const source = await checkedSource(options);

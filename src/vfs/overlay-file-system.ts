@@ -14,6 +14,7 @@ import {
   S_ISGID,
   S_ISUID,
   SYMLINK_MAX_BYTES,
+  XATTR_LIST_MAX_BYTES,
   XATTR_VALUE_MAX_BYTES,
   type Clock,
   type Ino,
@@ -46,8 +47,6 @@ const FALLOC_ZERO_RANGE = 0x10;
 
 const XATTR_CREATE = 1;
 const XATTR_REPLACE = 2;
-/** What all names of an inode's xattrs may take, as listxattr(2) returns them (XATTR_LIST_MAX). */
-const XATTR_NAMES_MAX_BYTES = 64 * 1024;
 const XATTR_NAME_MAX_BYTES = 255;
 
 /** How far `seek` looks at once, as the extents of a stretch are all in memory: at first, and where it has found nothing for long. */
@@ -449,7 +448,7 @@ export class OverlayFileSystem implements FileSystem {
     if ((flags & XATTR_CREATE) !== 0 && exists) throw fsError('EEXIST');
     if ((flags & XATTR_REPLACE) !== 0 && !exists) throw fsError('ENODATA');
     const namesBytes = rows.reduce((sum, row) => sum + row.name.length + 1, name.length + 1);
-    if (!exists && namesBytes > XATTR_NAMES_MAX_BYTES) throw fsError('ENOSPC');
+    if (!exists && namesBytes > XATTR_LIST_MAX_BYTES) throw fsError('ENOSPC');
     this.#ownXattrs(ino);
     this.#stack.active.putXattr(ino, name, value);
   }

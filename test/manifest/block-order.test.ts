@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import t from 'tap';
 import { ROOT_INO, type BlockId } from '../../src/core/index.js';
 import { BlockOrder, createManifest } from '../../src/manifest/index.js';
@@ -90,6 +91,18 @@ t.test('what a unit’s files share with earlier ones is known', async (t) => {
     [[], [], [0], [1, 2]],
   );
   t.same(order.sharedRanksOf(4), []);
+});
+
+t.test('numbers far beyond the files there are cost nothing', async (t) => {
+  const path = join(t.testdir(), 'manifest');
+  writeManifest(path, [['a'], ['b']], [0, 1]);
+  const database = new Database(path);
+  database.exec(`UPDATE meta SET value = 9007199254740991 WHERE key = 'next_ino';
+    UPDATE inode SET ino = 9007199254740000 WHERE ino = 3; UPDATE extent SET ino = 9007199254740000 WHERE ino = 3`);
+  database.close();
+  const order = await BlockOrder.open(path);
+  t.same(idsOf(order), ['a', 'b'].map(blockIdFor));
+  order.close();
 });
 
 t.test('a version without blocks has an empty order', async (t) => {

@@ -133,6 +133,11 @@ void t.test('M-3, M-8: a manifest without a root, or with impossible counters, i
     [`UPDATE meta SET value = -1 WHERE key = 'files'`, /meta files is -1/],
     [`UPDATE meta SET value = 9223372036854775807 WHERE key = 'bytes'`, /meta bytes is 9223372036854776000/],
     [`UPDATE meta SET value = 9007199254740991 WHERE key = 'files'`, /more inodes counted/],
+    [
+      `UPDATE meta SET value = 9007199254740991 WHERE key IN ('directories', 'next_ino');
+       UPDATE meta SET value = 9007199254740000 WHERE key = 'directories'`,
+      /more inodes counted than it has room for/,
+    ],
     [`UPDATE meta SET value = 5 WHERE key = 'next_ino'`, /next_ino 5 is not above inode 5/],
   ] as const) {
     tampered(path, statement);
@@ -243,6 +248,108 @@ void t.test('M-3: a directory within itself ends a walk, not the process', async
   );
   t.throws(() => Array.from(walk(reader, ROOT_INO)), { code: 'corrupt' });
   reader.close();
+});
+
+void t.test('M-3: a directory named many times over does not make a tree without end', async (t) => {
+  // Twenty directories, each of which holds the next one twice: a million paths.
+  const levels = Array.from({ length: 20 }, (_, level) => level + 10);
+  const statements = levels.flatMap((ino) => [
+    `INSERT INTO inode SELECT ${String(ino)}, mode, uid, gid, size, nlink, rdev, mtime, mtime_nsec, ctime, ctime_nsec, btime,
+     btime_nsec, content FROM inode WHERE ino = 2`,
+    ...['61', '62'].map(
+      (name, index) =>
+        `INSERT INTO dentry VALUES (${String(ino === 10 ? 2 : ino - 1)}, ${String(2 * ino + 100 + index)}, x'${name}', ${String(ino)})`,
+    ),
+  ]);
+  const path = tampered(
+    join(t.testdir(), 'manifest'),
+    ...statements,
+    `UPDATE meta SET value = 100 WHERE key = 'next_ino'`,
+    `UPDATE meta SET value = 22 WHERE key = 'directories'`,
+  );
+  const reader = openManifest(path);
+  let entries = 0;
+  t.throws(
+    () => {
+      for (const entry of walk(reader, ROOT_INO)) entries += entry.path.length > 0 ? 1 : 0;
+    },
+    { code: 'corrupt', message: /named twice/ },
+  );
+  t.ok(entries < 100, `${String(entries)} entries`);
+  reader.close();
+});
+
+void t.test('bytes that no rule allows so many of are refused without being read', async (t) => {
+  const path = join(t.testdir(), 'manifest');
+  const HUGE = 64 * 1024 * 1024;
+  for (const [what, statement, read] of [
+    [
+      'a name',
+      `UPDATE dentry SET name = zeroblob(${String(HUGE)}) WHERE ino = 3`,
+      (reader: ManifestReader) => reader.list(DIRECTORY, 0, 10),
+    ],
+    [
+      'a listed name',
+      `UPDATE dentry SET name = zeroblob(${String(HUGE)}) WHERE ino = 3`,
+      (reader: ManifestReader) => reader.listWithInodes(DIRECTORY, 0, 10),
+    ],
+    [
+      'a name of an inode',
+      `UPDATE dentry SET name = zeroblob(${String(HUGE)}) WHERE ino = 3`,
+      (reader: ManifestReader) => reader.namesOf(PACKED),
+    ],
+    [
+      'a target',
+      `UPDATE symlink SET target = zeroblob(${String(HUGE)})`,
+      (reader: ManifestReader) => reader.symlink(LINK),
+    ],
+    [
+      'a value',
+      `UPDATE xattr SET value = zeroblob(${String(HUGE)})`,
+      (reader: ManifestReader) => reader.xattrs(PACKED),
+    ],
+    [
+      'one value',
+      `UPDATE xattr SET value = zeroblob(${String(HUGE)})`,
+      (reader: ManifestReader) => reader.xattr(PACKED, Buffer.from('user.name')),
+    ],
+    [
+      'an embedded file',
+      `UPDATE embedded SET bytes = zeroblob(${String(HUGE)})`,
+      (reader: ManifestReader) => reader.embedded(EMBEDDED),
+    ],
+    [
+      'an embedded file of that size',
+      `UPDATE embedded SET bytes = zeroblob(${String(HUGE)}); UPDATE inode SET size = ${String(HUGE)} WHERE ino = 4`,
+      (reader: ManifestReader) => reader.embedded(EMBEDDED),
+    ],
+    [
+      'content',
+      `UPDATE embedded SET bytes = zeroblob(${String(HUGE)})`,
+      (reader: ManifestReader) => reader.contents(DIRECTORY, 0, 100_000, 100),
+    ],
+    [
+      'many xattrs',
+      `WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < 300000)
+      INSERT INTO xattr SELECT 3, CAST('user.' || i AS BLOB), x'00' FROM n`,
+      (reader: ManifestReader) => reader.xattrs(PACKED),
+    ],
+    [
+      'many extents',
+      `DELETE FROM extent; UPDATE inode SET size = 1000000 WHERE ino = 3;
+      WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < 300000)
+      INSERT INTO extent SELECT 3, i, 1, 1, 0 FROM n`,
+      (reader: ManifestReader) => reader.extents(PACKED, 0, 1_000_000),
+    ],
+  ] as const) {
+    const reader = openManifest(tampered(path, statement));
+    const before = process.memoryUsage();
+    t.throws(() => read(reader), { code: 'corrupt' }, what);
+    const after = process.memoryUsage();
+    const grown = after.arrayBuffers - before.arrayBuffers + (after.heapUsed - before.heapUsed);
+    t.ok(grown < HUGE / 2, `${what}: ${String(grown)} bytes more`);
+    reader.close();
+  }
 });
 
 void t.test(

@@ -205,6 +205,17 @@ void t.test('any number of fetches of one manifest at once agree', async (t) => 
   t.equal(readdirSync(reader.dir).length, 3);
 });
 
+/** The index of `count` times the whole 4 MiB of one block. */
+function repeatedRun(sound: Buffer, count: number): Buffer {
+  const header = Buffer.from(sound.subarray(0, 24));
+  header.writeBigUInt64LE(BigInt(count) * 4n * 1024n * 1024n, 8);
+  header.writeUInt32LE(count, 16);
+  const run = Buffer.from(sound.subarray(24, 64));
+  run.writeUInt32LE(0, 0);
+  run.writeUInt32LE(4 * 1024 * 1024, 4);
+  return Buffer.concat([header, ...Array.from({ length: count }, () => run)]);
+}
+
 void t.test('M-10: an index that breaks a rule is refused before a block is fetched', async (t) => {
   const machines = new Machines(t.testdir());
   t.teardown(() => machines.close());
@@ -219,7 +230,9 @@ void t.test('M-10: an index that breaks a rule is refused before a block is fetc
   const hostile: [string, Buffer, RegExp][] = [
     ['magic', changed((index) => index.writeUInt8(0, 0)), /wrong magic/],
     ['version', changed((index) => index.writeUInt32LE(2, 4)), /unknown format version 2/],
-    ['size', changed((index) => index.writeBigUInt64LE(2n ** 63n, 8)), /add up/],
+    ['size', changed((index) => index.writeBigUInt64LE(2n ** 34n, 8)), /add up/],
+    ['absurd size', changed((index) => index.writeBigUInt64LE(2n ** 63n, 8)), /size 9223372036854776000/],
+    ['one block over and over, to fill the disk', repeatedRun(sound, 5000), /size 20971520000/],
     ['part of a page', changed((index) => index.writeBigUInt64LE(4097n, 8)), /size 4097/],
     ['no size', changed((index) => index.writeBigUInt64LE(0n, 8)), /size 0/],
     ['huge count', changed((index) => index.writeUInt32LE(0xffff_ffff, 16)), /do not hold 4294967295 runs/],
