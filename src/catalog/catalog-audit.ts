@@ -32,10 +32,12 @@ type VersionRow = { workspace: string; seq: number; root: Buffer; files: number;
  * SQLite would leave files beside it; one that is in use is read where it is.
  */
 export class CatalogAudit {
+  readonly #path: string;
   readonly #database: Database.Database;
   readonly #block: Database.Statement<unknown[], { rawBytes: number; storedBytes: number }>;
 
-  private constructor(database: Database.Database) {
+  private constructor(path: string, database: Database.Database) {
+    this.#path = path;
     this.#database = database;
     this.#block = database.prepare(
       'SELECT raw_bytes AS rawBytes, stored_bytes AS storedBytes FROM block WHERE id = ?',
@@ -54,13 +56,10 @@ export class CatalogAudit {
       database.pragma('cell_size_check = ON');
       database.exec('BEGIN');
       database.prepare('SELECT count(*) FROM workspace').get();
-      return new CatalogAudit(database);
+      return new CatalogAudit(path, database);
     } catch (error) {
       database?.close();
-      throw new CairnError('corrupt', `catalog ${path} cannot be read: ${messageOf(error)}`, {
-        hint: 'restore the file from a backup: it alone says which versions there are',
-        cause: error,
-      });
+      throw unreadable(path, error);
     }
   }
 
@@ -77,6 +76,15 @@ export class CatalogAudit {
     yield* this.#versionProblems();
     yield* this.#pathProblems();
     yield* this.#contentProblems();
+  }
+
+  /** Runs `work` on the catalog; what SQLite says of its pages then is `corrupt`. */
+  async reading<Result>(work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work();
+    } catch (error) {
+      throw error instanceof Database.SqliteError ? unreadable(this.#path, error) : error;
+    }
   }
 
   /** Versions, oldest first: of all workspaces, or of one. */
@@ -242,6 +250,13 @@ export class AuditedPaths {
   count(): number {
     return this.#count.get({ workspaceId: this.#workspaceId, seq: this.#seq })?.count ?? 0;
   }
+}
+
+function unreadable(path: string, error: unknown): CairnError {
+  return new CairnError('corrupt', `catalog ${path} cannot be read: ${messageOf(error)}`, {
+    hint: 'restore the file from a backup: it alone says which versions there are',
+    cause: error,
+  });
 }
 
 /** What an audit reads: the database, and its log where a process that died has left one. */

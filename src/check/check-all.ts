@@ -17,6 +17,8 @@ import { Scratch } from './scratch.js';
 /** Steps between two turns for others. */
 const STEPS_PER_TURN = 1024;
 
+const CATALOG_ADVICE = 'restore the file from a backup: it alone says which versions there are';
+
 export interface CheckProgress {
   filesDone: number;
   bytesDone: number;
@@ -79,7 +81,7 @@ async function checkOnce(
   const reporter = new Reporter(repair, options.onFinding);
   const catalog = await openAudit(options, scratch, reporter);
   try {
-    const versions = catalog === undefined ? [] : chosenVersions(catalog, only);
+    const versions = await chosenVersions(catalog, only, reporter);
     // A repair may sweep what writers that died have left; a check may not.
     const objects = await openObjectStore(options.store, { leaveAsIs: !repair });
     try {
@@ -103,9 +105,8 @@ async function checkOnce(
       };
       await listObjects(parts);
       // The home's copies come after the store, which may be put right from them.
-      await checkCatalog(parts);
-      await checkVersions(parts);
-      await checkStore(parts);
+      for (const part of [checkCatalog, checkVersions, checkStore])
+        await asFarAsItReads(catalog, reporter, () => part(parts));
       const whole = only === undefined;
       const localManifests = whole ? await checkLocalManifests(parts) : 0;
       const cachedBlocks = whole ? await checkCache(parts) : 0;
@@ -154,13 +155,41 @@ async function openAudit(
     await reporter.found({
       place: 'catalog',
       what: messageOf(error),
-      advice: 'restore the file from a backup: it alone says which versions there are',
+      advice: CATALOG_ADVICE,
     });
     return undefined;
   }
 }
 
-function chosenVersions(catalog: CatalogAudit, only: CheckOptions['only']): AuditedVersion[] {
+/** A part of the check that ends where the catalog cannot be read any further. */
+async function asFarAsItReads(
+  catalog: CatalogAudit | undefined,
+  reporter: Reporter,
+  work: () => Promise<void>,
+): Promise<void> {
+  try {
+    await (catalog === undefined ? work() : catalog.reading(work));
+  } catch (error) {
+    if (!(error instanceof CairnError) || error.code !== 'corrupt') throw error;
+    await reporter.found({ place: 'catalog', what: error.message, advice: CATALOG_ADVICE });
+  }
+}
+
+async function chosenVersions(
+  catalog: CatalogAudit | undefined,
+  only: CheckOptions['only'],
+  reporter: Reporter,
+): Promise<AuditedVersion[]> {
+  let chosen: AuditedVersion[] = [];
+  if (catalog === undefined) return chosen;
+  await asFarAsItReads(catalog, reporter, () => {
+    chosen = versionsNamed(catalog, only);
+    return Promise.resolve();
+  });
+  return chosen;
+}
+
+function versionsNamed(catalog: CatalogAudit, only: CheckOptions['only']): AuditedVersion[] {
   if (only === undefined) return catalog.versions();
   const { workspace, tag } = only;
   if (!catalog.hasWorkspace(workspace)) throw new CairnError('not-found', `no workspace "${workspace}"`);

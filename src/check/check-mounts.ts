@@ -99,7 +99,11 @@ const PROBLEMS_TOLD = 1000;
 async function checkBase(parts: CheckParts, dir: string, { base }: LayerSetState): Promise<void> {
   const { catalog, reporter } = parts;
   if (catalog === undefined) return;
-  const known = catalog.versions(base.workspace).find((version) => version.seq === base.seq);
+  const known = await catalog
+    .reading(() => Promise.resolve(catalog.versions(base.workspace)))
+    .then((versions) => versions.find((version) => version.seq === base.seq))
+    // That the catalog cannot be read was told.
+    .catch(rethrowUnlessCorrupt);
   if (known?.root === base.root) return;
   await reporter.found({
     place: 'catalog',
@@ -119,7 +123,12 @@ async function pathsOf(
 ): Promise<(Buffer | undefined)[]> {
   const layers: UpperLayer[] = [];
   try {
-    for (const dir of stack) layers.push(UpperLayer.open(dir, false));
+    for (const dir of stack) {
+      const layer = openIfItOpens(dir);
+      // One that is damaged was told; without it nobody knows the paths.
+      if (layer === undefined) return [];
+      layers.push(layer);
+    }
     return await parts.shelf.with(base.root, (manifest) => {
       const view = new MergedView(layers, manifest);
       return Promise.resolve(inos.map((ino) => (ino === undefined ? undefined : pathIn(view, ino))));
@@ -129,6 +138,14 @@ async function pathsOf(
     return [];
   } finally {
     for (const layer of layers) layer.close();
+  }
+}
+
+function openIfItOpens(dir: string): UpperLayer | undefined {
+  try {
+    return UpperLayer.open(dir, false);
+  } catch {
+    return undefined;
   }
 }
 
