@@ -3,7 +3,6 @@ import path from 'node:path';
 import Database from 'better-sqlite3';
 import { CairnError, type Ino, type InodeAttributes } from '../core/index.js';
 import type { DentryRow, XattrRow } from '../manifest/index.js';
-import { isFull } from './reserve.js';
 import { syncPath } from './sync-path.js';
 
 const SCHEMA_VERSION = 3;

@@ -126,12 +126,12 @@ async function captured(words: readonly string[]): Promise<{ code: number; stdou
     stderr: process.stderr.write.bind(process.stderr),
   };
   for (const name of ['stdout', 'stderr'] as const) {
-    process[name].write = ((bytes: string | Uint8Array, ...more: unknown[]) => {
+    process[name].write = (bytes: string | Uint8Array, ...more: unknown[]) => {
       texts[name] += Buffer.from(bytes).toString();
       const done = more.at(-1);
       if (typeof done === 'function') (done as () => void)();
       return true;
-    }) as typeof process.stdout.write;
+    };
   }
   // Yargs prints help and completion past standard output's own write.
   const log = console.log.bind(console);
