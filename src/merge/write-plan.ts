@@ -48,7 +48,7 @@ class PlanWriter {
   }
 
   #replaceNames({ ino, names }: PlannedInode): void {
-    const { ours, theirs } = this.#plan;
+    const { theirs } = this.#plan;
     const before = namesIn(theirs, ino);
     for (const [key, name] of before) {
       if (names.has(key)) continue;
@@ -57,14 +57,21 @@ class PlanWriter {
     }
     for (const [key, name] of names) {
       const there = before.has(key) ? theirs.lookup(name.parent, name.name)?.cookie : undefined;
-      const here = ours.lookup(name.parent, name.name);
-      const cookie = name.cookie ?? (here?.ino === ino ? here.cookie : there);
+      const cookie = name.cookie ?? this.#cookieInOurs(ino, name, there === undefined) ?? there;
       if (cookie === undefined) throw new Error(`a name of inode ${String(ino)} is from neither side`);
       if (cookie === there) continue;
       if (there === undefined) this.#renamed(ino, name, 1);
       else this.#result.removeDentry(name.parent, name.name);
       this.#newEntries.push({ ino, name, cookie });
     }
+  }
+
+  /** Of an entry of ours; where theirs has it as well (not `isOnlyOurs`) only when ours has given it another one. */
+  #cookieInOurs(ino: Ino, { parent, name }: Name, isOnlyOurs: boolean): number | undefined {
+    const here = this.#plan.ours.lookup(parent, name);
+    if (here?.ino !== ino) return undefined;
+    const before = this.#plan.base.lookup(parent, name);
+    return isOnlyOurs || before?.ino !== ino || before.cookie !== here.cookie ? here.cookie : undefined;
   }
 
   /** With a name of a directory go or come the paths of all that is below it. */

@@ -73,6 +73,24 @@ void t.test('what only one side changed is taken', async (t) => {
     theirs: { g: '4 old' },
     result: { g: '4 old' },
   });
+  check('a file only touched here, written there', {
+    base,
+    ours: { ...base, g: '4 old mtime=9' },
+    theirs: { ...base, g: '4 new mtime=6' },
+    result: { ...base, g: '4 new mtime=6' },
+  });
+  check('a link of another target there, another mode here', {
+    base,
+    ours: { ...base, l: '5 -> here uid=7' },
+    theirs: { ...base, l: '5 -> elsewhere' },
+    result: { ...base, l: '5 -> elsewhere uid=7' },
+  });
+  check('a directory with the later time there', {
+    base,
+    ours: { ...base, 'a/': '2 mtime=6', 'a/mine': '10 mine' },
+    theirs: { ...base, 'a/': '2 mtime=7', 'a/new': '20 new' },
+    result: { ...base, 'a/': '2 mtime=7', 'a/mine': '10 mine', 'a/new': '20 new' },
+  });
   check('a directory with new entries of both has the later of its times', {
     base,
     ours: { ...base, 'a/': '2 mtime=7 ctime=7', 'a/mine': '10 mine' },
