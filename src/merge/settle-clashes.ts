@@ -103,17 +103,28 @@ class Settlement {
   #moveEntries(from: Ino, to: Ino): void {
     this.#joinedWith.set(from, to).set(to, from);
     for (const { name, cookie, ino } of entriesOf(this.#plan.theirs, from)) {
-      const { names } = this.#plan.addFromTheirs(ino);
+      const planned = this.#plan.addFromTheirs(ino);
       const inOurs = this.#plan.ours.lookup(to, name)?.ino;
-      // Now both have it in the same place.
-      if (inOurs === ino) this.#plan.moveIsAgreed(ino);
-      if (!names.delete(nameKey({ parent: from, name }))) continue;
+      const wasThere = this.#plan.base.lookup(to, name)?.ino === ino;
+      // Theirs has it in the same place as ours, or has left it where it was.
+      if (inOurs === ino || wasThere) this.#plan.moveIsAgreed(ino);
+      if (!planned.names.delete(nameKey({ parent: from, name }))) continue;
+      if (wasThere && inOurs !== ino && this.#isGone(planned)) {
+        if (planned.names.size === 0) this.#plan.survivors.delete(ino);
+        continue;
+      }
       const moved = inOurs === ino ? { parent: to, name } : { parent: to, name, cookie };
-      names.set(nameKey(moved), moved);
+      planned.names.set(nameKey(moved), moved);
       if (inOurs !== undefined && inOurs !== ino && this.#isThere(inOurs, moved)) {
         this.#clashes.push({ ours: inOurs, theirs: ino, name: moved });
       }
     }
+  }
+
+  /** Whether a name that ours removed, and theirs left where it was, is to be gone: unless that would lose something. */
+  #isGone({ base, ours, theirs, names }: PlannedInode): boolean {
+    if (ours !== undefined) return names.size > 0;
+    return theirs !== undefined && !isDirectory(theirs.attributes.mode) && base?.content === theirs.content;
   }
 
   #putContentBeside(planned: PlannedInode): void {

@@ -85,6 +85,12 @@ void t.test('what only one side changed is taken', async (t) => {
     theirs: { ...base, l: '5 -> elsewhere' },
     result: { ...base, l: '5 -> elsewhere uid=7' },
   });
+  check('a ctime', {
+    base,
+    ours: { ...base, g: '4 old ctime=9' },
+    theirs: { ...base, 'a/f': '3 old ctime=8' },
+    result: { ...base, g: '4 old ctime=9', 'a/f': '3 old ctime=8' },
+  });
   check('a directory with the later time there', {
     base,
     ours: { ...base, 'a/': '2 mtime=6', 'a/mine': '10 mine' },
@@ -327,6 +333,15 @@ void t.test('two new directories of one name become one, all the way down', asyn
     theirs: { ...base, 'm/in': '5 new', 'm/new': '20 new' },
     result: { ...base, 'm/': '10', 'm/in': '5 new', 'm/mine': '11 mine', 'm/new': '20 new' },
   });
+  check(
+    'theirs made a directory anew, where ours deleted one file, moved another and took a name of a third',
+    {
+      base: { 'm/': '4', 'm/a': '5 a', 'm/b': '6 b', 'm/c': '7 c', c: '7 c' },
+      ours: { 'm/': '4', 'm/mine': '10 mine', b: '6 b', c: '7 c' },
+      theirs: { 'm/': '20', 'm/a': '5 a', 'm/b': '6 b', 'm/c': '7 c', c: '7 c' },
+      result: { 'm/': '4', 'm/mine': '10 mine', b: '6 b', c: '7 c' },
+    },
+  );
   check('but not one that both have had before', {
     base,
     ours: { ...base, 'n/': '10', 'n/mine': '11 mine' },
