@@ -131,7 +131,7 @@ async function captured(words: readonly string[]): Promise<{ code: number; stdou
       const done = more.at(-1);
       if (typeof done === 'function') (done as () => void)();
       return true;
-    });
+    };
   }
   // Yargs prints help and completion past standard output's own write.
   const log = console.log.bind(console);
