@@ -124,7 +124,9 @@ export class SqlCatalog implements Catalog {
       const first = Math.max(next_number, atLeast);
       const next = first + RESERVED_NUMBERS;
       if (!Number.isSafeInteger(next))
-        throw new CairnError('failed', `workspace "${workspace}" has no numbers left`);
+        throw new CairnError('failed', `workspace "${workspace}" has no inode numbers left`, {
+          hint: 'its versions can be mounted with --read-only',
+        });
       await transaction.updateTable('workspace').set({ next_number: next }).where('id', '=', id).execute();
       return first;
     });

@@ -44,7 +44,7 @@ const HOSTILE = [
   `INSERT INTO dentry SELECT ${path('circle')}, 900001, CAST('again' AS BLOB), ${path('circle')}`,
   `INSERT INTO dentry SELECT ${path('pair-a')}, 900002, CAST('b' AS BLOB), ${path('pair-b')}`,
   `INSERT INTO dentry SELECT ${path('pair-b')}, 900003, CAST('a' AS BLOB), ${path('pair-a')}`,
-  `UPDATE meta SET value = 9007199254740991 WHERE key IN ('next_ino', 'next_cookie')`,
+  `UPDATE meta SET value = 9007198180999167 WHERE key IN ('next_ino', 'next_cookie')`,
 ];
 
 function buildTree(tree: string): void {

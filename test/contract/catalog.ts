@@ -121,7 +121,7 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
       await t.rejects(catalog.reserveNumbers('nowhere', 1), { code: 'not-found' });
       await t.rejects(catalog.reserveNumbers('w', Number.MAX_SAFE_INTEGER), {
         code: 'failed',
-        message: 'workspace "w" has no numbers left',
+        message: 'workspace "w" has no inode numbers left',
       });
     },
   );

@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util';
 import Database from 'better-sqlite3';
 import t, { type Test } from 'tap';
 import { checkManifest, localManifestPath, openManifest } from '../../src/manifest/index.js';
+import { randomNumbers } from '../fixtures/random-numbers.js';
 import { whyNoMounts } from './ordinary-user.js';
 import {
   differences,
@@ -63,17 +64,6 @@ if (whyNoMounts !== undefined) {
 } else {
   t.comment(`--kills ${String(kills)} --seed ${values.seed}`);
   t.test(`${String(kills)} daemons killed at random moments: no program notices`, killedAtRandom);
-}
-
-/** mulberry32: the same numbers for the same seed. */
-function randomNumbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
 }
 
 /** Programs that are started again when they end, until they are told to stop; each in a folder of its own on the mount. */

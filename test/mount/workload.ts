@@ -26,20 +26,10 @@ import {
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
+import { randomNumbers } from '../fixtures/random-numbers.js';
 
 const MAX_FILES = 120;
 const MAX_BYTES = 300_000;
-
-/** mulberry32: the same numbers for the same seed. */
-function randomNumbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
 
 class Workload {
   readonly #dir: string;
