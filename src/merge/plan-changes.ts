@@ -56,7 +56,7 @@ function plannedNames(plan: MergePlan, planned: PlannedInode): Names {
   if (theirs === undefined || isDirectory(theirs.attributes.mode)) return new Map();
   const added = addedNames(names.base, names.theirs);
   const isChanged = base?.content !== theirs.content;
-  return surviving(plan, planned, 'theirs', isChanged && added.size === 0 ? names.theirs : added);
+  return surviving(plan, planned, 'theirs', isChanged ? names.theirs : added);
 }
 
 function mergedNames(

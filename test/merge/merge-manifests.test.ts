@@ -368,6 +368,13 @@ void t.test('what one deleted and the other changed stays as the other has it', 
     result: { ...base, 'a/b/f': '4 new' },
     conflicts: ['deleted-changed a/b/f (theirs)'],
   });
+  check('a file of two names deleted here, one of them taken by something new, its content changed there', {
+    base: { p: '6 old', q: '6 old' },
+    ours: { q: '10 mine' },
+    theirs: { p: '6 new', q: '6 new' },
+    result: { p: '6 new', q: '10 mine', 'q~1': '6 new' },
+    conflicts: ['content q | q~1'],
+  });
   check('a file deleted here, its mode changed there, is gone', {
     base,
     ours: { 'a/': '2', 'a/b/': '3', 'a/g': '5 old' },
