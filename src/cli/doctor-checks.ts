@@ -268,6 +268,8 @@ async function checkMounts(settings: Settings): Promise<Finding> {
     .map(({ mountpoint, state }) => `${mountpoint} is ${state}`);
   if (bad.length > 0)
     return warn(bad.join(', '), 'cairn unmount it, or fusermount3 -u -z it, then mount again');
+  const damaged = own.find((mount) => mount.problem !== undefined);
+  if (damaged?.problem !== undefined) return fail(damaged.problem, 'cairn fsck');
   for (const { mountpoint, alive } of own) {
     const problem = alive ? await mountProblem(settings.home, mountpoint) : undefined;
     if (problem !== undefined) return fail(problem.message, problem.hint ?? `cairn unmount ${mountpoint}`);

@@ -1,4 +1,4 @@
-import { CairnError } from '../core/index.js';
+import { CairnError, messageOf } from '../core/index.js';
 import { ControlClient } from './control-client.js';
 import { isAlive } from './control-socket.js';
 import type { MountControl, MountedAs, MountRequest } from './mount-control.js';
@@ -49,16 +49,18 @@ export interface ListedMount {
   seq: number | undefined;
   /** False: it ended, and left edits. */
   alive: boolean;
+  /** What is damaged of its folder, where that is. */
+  problem: string | undefined;
 }
 
 /** The mountpoints a home folder knows of: of mounts, and of those that ended and left edits. */
 export function knownMountpoints(home: string): string[] {
-  return MountFolder.list(home).flatMap((folder) => folder.request()?.mountpoint ?? []);
+  return MountFolder.list(home).flatMap((folder) => requestOf(folder)?.mountpoint ?? []);
 }
 
 /** The control of what is mounted at the first of the mountpoints that is one. Throws `not-found` when nothing of this home is. */
 export async function connectMount(home: string, mountpoints: readonly string[]): Promise<MountControl> {
-  const folders = MountFolder.list(home).map((folder) => ({ folder, request: folder.request() }));
+  const folders = MountFolder.list(home).map((folder) => ({ folder, request: requestOf(folder) }));
   for (const mountpoint of mountpoints) {
     const here = folders.flatMap(({ folder, request }) =>
       request?.mountpoint === mountpoint ? [new ControlClient(folder, request)] : [],
@@ -77,11 +79,16 @@ export async function listMounts(home: string): Promise<ListedMount[]> {
   const { LayerSet } = await import('../upper/index.js');
   const mounts: ListedMount[] = [];
   for (const folder of MountFolder.list(home)) {
-    const request = folder.request();
+    const request = requestOf(folder);
     if (request === undefined) continue;
-    const { mountpoint, workspace } = request;
-    const base = request.readOnly ? folder.base() : LayerSet.read(folder.dir)?.base;
-    mounts.push({ mountpoint, workspace, seq: base?.seq, alive: await isAlive(folder) });
+    const { mountpoint, workspace, readOnly } = request;
+    const alive = await isAlive(folder);
+    try {
+      const base = readOnly ? folder.base() : LayerSet.read(folder.dir)?.base;
+      mounts.push({ mountpoint, workspace, seq: base?.seq, alive, problem: undefined });
+    } catch (error) {
+      mounts.push({ mountpoint, workspace, seq: undefined, alive, problem: messageOf(error) });
+    }
   }
   return mounts;
 }
@@ -94,7 +101,7 @@ export async function isMountInUse(dir: string): Promise<boolean> {
   return request !== undefined && (await new ControlClient(folder, request).isMounted());
 }
 
-/** A request that cannot be read is nobody's. */
+/** One that cannot be read is nobody's, and no reason not to find the others. `cairn fsck` tells. */
 function requestOf(folder: MountFolder): MountRequest | undefined {
   try {
     return folder.request();

@@ -9,7 +9,7 @@ import { layerDir, LayerSet, UpperLayer, type LayerNumbers, type LayerSetState }
 import type { ControlRequest } from './control-protocol.js';
 import { errorRecord } from './error-record.js';
 import { flush } from './flush.js';
-import { manifestsInUse } from './manifests-in-use.js';
+import { isManifestInUse } from './manifest-in-use.js';
 import type { PublishFailure, PublishQueue, RebaseConflict, SnapshotResult } from './mount-control.js';
 import { Moves, type MovesOptions } from './moves.js';
 import { reserveNumbers } from './reserve-numbers.js';
@@ -264,7 +264,7 @@ export class Snapshots {
 
   /** Each version's manifest is a whole file: kept only for those that somebody stands on. `step`: to the one this mount stands on now. */
   async #leave(root: ManifestRoot, step: ManifestStep | Pick<ManifestStep, 'to'>): Promise<void> {
-    const isUnused = !manifestsInUse(this.#options.home).has(root);
+    const isUnused = !isManifestInUse(this.#options.home, root);
     if (isUnused && 'from' in step) {
       this.#workingCopy.renew(step);
       return;

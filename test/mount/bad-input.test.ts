@@ -25,6 +25,7 @@ if (whyNoMounts !== undefined) {
       corruptBlock,
     );
     t.test('a manifest that was damaged in the store: nothing is mounted', corruptManifest);
+    t.test('the damaged folder of one mount is no other’s problem', damagedFolder);
     t.test('no /dev/fuse', noDevice);
     t.test(
       'no space for edits: that write fails, what was there stays, and it goes on when there is space',
@@ -57,6 +58,36 @@ function refused(t: Test, ran: Ran, code: number, message: RegExp): void {
 async function nothingMounted(t: Test, site: Site, home: Home): Promise<void> {
   t.same(await home.mounts(), [], 'no mount is listed');
   t.same(mountpointsBelow(site.base), [], 'and none is there');
+}
+
+async function damagedFolder(t: Test): Promise<void> {
+  const { home } = await siteWithDemo(t);
+  const { mountpoint } = await home.mount('demo', 'mnt');
+  for (const name of ['layers.json', 'request.json']) {
+    const other = await home.mount('demo', `other-${name}`);
+    await runDone(['touch', `${other.mountpoint}/edit`]);
+    await home.unmount(other.mountpoint);
+    const folder = readdirSync(`${home.dir}/mounts`).find(
+      (mount) =>
+        (
+          JSON.parse(readFileSync(`${home.dir}/mounts/${mount}/request.json`, 'utf8')) as {
+            mountpoint: string;
+          }
+        ).mountpoint === other.mountpoint,
+    );
+    writeFileSync(`${home.dir}/mounts/${folder ?? ''}/${name}`, '{');
+    t.match(await home.mounts(), [{ mountpoint, alive: true }]);
+    await runDone(['touch', `${mountpoint}/${name}`]);
+    t.match(await home.snapshot(mountpoint), { created: true });
+    const again = await home.cairn(['mount', 'demo', other.mountpoint]);
+    refused(t, again, 1, new RegExp(name.replace('.', '\\.')));
+    if (name === 'layers.json') {
+      const doctor = await home.cairn(['doctor']);
+      t.match(doctor.stdout, /layers\.json does not describe upper layers/);
+    }
+    // The next one is looked for among those that can be read.
+    await runDone(['mv', `${home.dir}/mounts/${folder ?? ''}`, `${home.dir}/${name}-folder`]);
+  }
 }
 
 async function folders(t: Test): Promise<void> {

@@ -65,11 +65,11 @@ function unmountOnSignal(home: string, mountpoint: string): void {
 async function printMounts({ settings, output }: CommandContext): Promise<void> {
   const mounts = await listMounts(settings.home);
   await output.document(mounts);
-  for (const { mountpoint, workspace, seq, alive } of mounts) {
+  for (const { mountpoint, workspace, seq, alive, problem } of mounts) {
     const version = seq === undefined ? workspace : `${workspace}@${String(seq)}`;
-    await output.line(
-      alive ? `${version} on ${mountpoint}` : `${version} not on ${mountpoint}: edits are kept there`,
-    );
+    if (problem !== undefined) await output.line(`${version} on ${mountpoint}: ${problem}`);
+    else if (alive) await output.line(`${version} on ${mountpoint}`);
+    else await output.line(`${version} not on ${mountpoint}: edits are kept there`);
   }
   if (mounts.length === 0) await output.line('nothing is mounted');
 }

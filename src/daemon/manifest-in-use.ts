@@ -1,0 +1,24 @@
+import type { ManifestRoot } from '../core/index.js';
+import { LayerSet } from '../upper/index.js';
+import { MountFolder } from './mount-folder.js';
+
+/**
+ * Whether a mount of a home folder reads from the manifest, or will when it is mounted again. True as well where a mount's folder cannot be read: then
+ * nobody knows.
+ */
+export function isManifestInUse(home: string, root: ManifestRoot): boolean {
+  try {
+    return MountFolder.list(home).some((folder) => rootsOf(folder).includes(root));
+  } catch {
+    return true;
+  }
+}
+
+function rootsOf(folder: MountFolder): ManifestRoot[] {
+  const request = folder.request();
+  if (request === undefined) return [];
+  const layers = request.readOnly ? undefined : LayerSet.read(folder.dir);
+  if (layers === undefined) return [folder.base()].flatMap((base) => base?.root ?? []);
+  const { base, retained, movedFrom } = layers;
+  return [base.root, ...retained.map((stack) => stack.root), ...(movedFrom === undefined ? [] : [movedFrom])];
+}
