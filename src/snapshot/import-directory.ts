@@ -88,6 +88,9 @@ export interface ImportResult {
 /** A batch has this many files at most, however small they are. */
 const BATCH_FILES = 1024;
 
+/** Batches and large files on their way at once: of bytes the writer takes care. */
+const UNDER_WAY_MAX = 64;
+
 /**
  * Publishes a directory as the next version of a workspace: everything in it but what is mounted below it.
  *
@@ -289,7 +292,7 @@ class TreeScan {
   readonly #onProgress: ((progress: ImportProgress) => void) | undefined;
   readonly #signal: AbortSignal | undefined;
 
-  /** Small files found and not yet on their way, a batch's worth or a directory's at most. */
+  /** Small files found and not yet on their way, a batch's worth at most. */
   #batch: FoundFile[] = [];
   #batchBytes = 0;
   #large: FoundFile[] = [];
@@ -316,7 +319,7 @@ class TreeScan {
     for (;;) {
       const next = toList.pop();
       if (next === undefined) break;
-      const found = this.#list(next, stat.device);
+      const found = await this.#list(next, stat.device);
       toList.push(...found.reverse());
       await this.#submit(false);
       // Answers of the pool come in between.
@@ -335,8 +338,14 @@ class TreeScan {
     while (this.#underWay.size > 0) await Promise.all(this.#underWay);
   }
 
-  /** Records a directory and everything in it but its files' contents. Returns the directories in it. */
-  #list({ path, directory, name, isMountPoint }: FoundDirectory, device: bigint): FoundDirectory[] {
+  /**
+   * Records a directory and everything in it but its files' contents, which are on their way before it is at its end: a directory may hold more
+   * files than memory should. Returns the directories in it.
+   */
+  async #list(
+    { path, directory, name, isMountPoint }: FoundDirectory,
+    device: bigint,
+  ): Promise<FoundDirectory[]> {
     this.#signal?.throwIfAborted();
     const entries = isMountPoint ? [] : listNames(path);
     if (entries === undefined) {
@@ -349,6 +358,7 @@ class TreeScan {
     const previousEntries = this.#recorder.previousEntries(directory);
     const subdirectories: FoundDirectory[] = [];
     for (const entryName of entries) {
+      if (this.#isBatchFull) await this.#submit(false);
       const entryPath = joinPath(path, entryName);
       const stats = lstatOf(entryPath);
       if (stats === undefined) continue;
@@ -424,16 +434,17 @@ class TreeScan {
       );
       this.#check();
     }
-    while (
-      this.#batchBytes >= PACK_TARGET_BYTES ||
-      this.#batch.length >= BATCH_FILES ||
-      (all && this.#batch.length > 0)
-    ) {
+    while (this.#isBatchFull || (all && this.#batch.length > 0)) {
+      while (this.#underWay.size >= UNDER_WAY_MAX) await this.#oneFinished();
       const files = this.#takeBatch();
       const { stored } = await this.#writer.storeFiles(files.map(sourceOf));
       this.#track(this.#settle(files, stored));
       this.#check();
     }
+  }
+
+  get #isBatchFull(): boolean {
+    return this.#batchBytes >= PACK_TARGET_BYTES || this.#batch.length >= BATCH_FILES;
   }
 
   #takeBatch(): FoundFile[] {
