@@ -105,9 +105,20 @@ const STEPS: readonly Step[] = [
     stride: 12,
     act: readCold,
   },
-  { name: 'evicting from the cache', calls: REMOVING, stride: 8, act: readCold },
+  {
+    name: 'evicting from the cache',
+    calls: REMOVING,
+    stride: 8,
+    // Some time after it is full.
+    act: async (stand) => {
+      const pid = daemonOf(stand.mounted);
+      for (let times = 0; times < EVICTION_READS && daemonOf(stand.mounted) === pid; times++)
+        await readCold(stand);
+    },
+  },
 ];
 
+const EVICTION_READS = 10;
 let cold = 0;
 
 /** Of files that nobody read yet: more than the cache may hold. */
