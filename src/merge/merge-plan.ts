@@ -2,7 +2,7 @@ import { CairnError, ROOT_INO, S_IFMT, joinPath, type Ino } from '../core/index.
 import type { ManifestReader } from '../manifest/index.js';
 import { inodeState, sameTime, btimeOf, type InodeState } from './inode-state.js';
 import { mergeInode, type MergedInode } from './merge-inode.js';
-import { namesByKey, sortedNames, type Name, type Names } from './merge-names.js';
+import { nameKey, namesByKey, sortedNames, type Name, type Names } from './merge-names.js';
 import type { ConflictKind, MergeConflict } from './merge-report.js';
 
 /** The three versions of a merge. */
@@ -98,6 +98,11 @@ export class MergePlan implements MergeSides {
     const planned = this.add(ino);
     planned.names = namesIn(this.theirs, ino);
     return planned;
+  }
+
+  /** Whether it is planned that an inode has this name. */
+  hasName(ino: Ino, name: Name): boolean {
+    return this.#inodes.get(ino)?.names.has(nameKey(name)) ?? false;
   }
 
   /** The place of a directory in the result, or where it will be if it is kept. */

@@ -58,7 +58,9 @@ class Settlement {
     for (const planned of this.#plan.inodes()) {
       for (const name of this.#namesOfOurs(planned)) {
         const theirs = this.#plan.theirs.lookup(name.parent, name.name)?.ino;
-        if (theirs === undefined || theirs === planned.ino || !this.#isThere(theirs, name)) continue;
+        if (theirs === undefined || theirs === planned.ino) continue;
+        // What is not planned stays where theirs has it.
+        if (this.#plan.planned(theirs) !== undefined && !this.#plan.hasName(theirs, name)) continue;
         this.#clashes.push({ ours: planned.ino, theirs, name });
       }
     }
@@ -115,9 +117,9 @@ class Settlement {
       }
       const moved = inOurs === ino ? { parent: to, name } : { parent: to, name, cookie };
       planned.names.set(nameKey(moved), moved);
-      if (inOurs !== undefined && inOurs !== ino && this.#isThere(inOurs, moved)) {
-        this.#clashes.push({ ours: inOurs, theirs: ino, name: moved });
-      }
+      // What is not planned of what ours has in a directory that theirs removed is gone with it.
+      if (inOurs === undefined || inOurs === ino || !this.#plan.hasName(inOurs, moved)) continue;
+      this.#clashes.push({ ours: inOurs, theirs: ino, name: moved });
     }
   }
 
@@ -140,10 +142,6 @@ class Settlement {
     return sortedNames(names.values()).filter(
       ({ parent, name }) => this.#plan.ours.lookup(parent, name)?.ino === ino,
     );
-  }
-
-  #isThere(ino: Ino, name: Name): boolean {
-    return this.#plan.planned(ino)?.names.has(nameKey(name)) ?? true;
   }
 
   /** A name beside another that nothing has, here, there or in the result. */

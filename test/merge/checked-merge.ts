@@ -37,9 +37,14 @@ export function checkedMerge(sides: MergeSides, path: string): Merged {
     throw error;
   }
   const result = openManifest(path);
-  for (const { rule, what } of checkManifest(result)) throw new Error(`${rule}: ${what}`);
-  for (const ino of differing(theirs, result)) {
-    if (!report.touched.has(ino)) throw new Error(`inode ${String(ino)} is not told as touched`);
+  try {
+    for (const { rule, what } of checkManifest(result)) throw new Error(`${rule}: ${what}`);
+    for (const ino of differing(theirs, result)) {
+      if (!report.touched.has(ino)) throw new Error(`inode ${String(ino)} is not told as touched`);
+    }
+  } catch (error) {
+    result.close();
+    throw error;
   }
   const conflicts = report.conflicts.map(({ kind, path: at, kept, beside }) => {
     const there = beside === undefined ? '' : ` | ${beside.toString('latin1')}`;

@@ -342,6 +342,12 @@ void t.test('two new directories of one name become one, all the way down', asyn
       result: { 'm/': '4', 'm/mine': '10 mine', b: '6 b', c: '7 c' },
     },
   );
+  check('theirs made a directory and one in it anew, where ours added something to the outer one', {
+    base: { 'm/': '4', 'm/s/': '5', 'm/s/f': '6 f' },
+    ours: { 'm/': '4', 'm/s/': '5', 'm/s/f': '6 f', 'm/mine': '10 mine' },
+    theirs: { 'm/': '20', 'm/s/': '21', 'm/s/f': '6 f', 'm/s/new': '22 new' },
+    result: { 'm/': '4', 'm/mine': '10 mine', 'm/s/': '21', 'm/s/f': '6 f', 'm/s/new': '22 new' },
+  });
   check('but not one that both have had before', {
     base,
     ours: { ...base, 'n/': '10', 'n/mine': '11 mine' },
