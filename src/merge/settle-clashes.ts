@@ -1,9 +1,9 @@
-import { isDirectory, isRegular, type Ino } from '../core/index.js';
+import { ROOT_INO, isDirectory, isRegular, type Ino } from '../core/index.js';
 import { entriesOf } from '../manifest/index.js';
 import { holdTheSame } from './inode-state.js';
 import { differInMetadata } from './merge-inode.js';
 import { nameKey, sortedNames, type Name } from './merge-names.js';
-import { resultOf, type MergePlan, type PlannedInode } from './merge-plan.js';
+import { namesIn, resultOf, type MergePlan, type PlannedInode } from './merge-plan.js';
 
 /** Where new inodes and entries get their numbers from: each is above all that is in use on either side, and given out once. */
 export interface NumberSource {
@@ -111,10 +111,7 @@ class Settlement {
       // Theirs has it in the same place as ours, or has left it where it was.
       if (inOurs === ino || wasThere) this.#plan.moveIsAgreed(ino);
       if (!planned.names.delete(nameKey({ parent: from, name }))) continue;
-      if (wasThere && inOurs !== ino && this.#isGone(planned)) {
-        if (planned.names.size === 0) this.#plan.survivors.delete(ino);
-        continue;
-      }
+      if (wasThere && inOurs !== ino && this.#isGone(planned)) continue;
       const moved = inOurs === ino ? { parent: to, name } : { parent: to, name, cookie };
       planned.names.set(nameKey(moved), moved);
       // What is not planned of what ours has in a directory that theirs removed is gone with it.
@@ -123,10 +120,30 @@ class Settlement {
     }
   }
 
-  /** Whether a name that ours removed, and theirs left where it was, is to be gone: unless that would lose something. */
-  #isGone({ base, ours, theirs, names }: PlannedInode): boolean {
-    if (ours !== undefined) return names.size > 0;
-    return theirs !== undefined && !isDirectory(theirs.attributes.mode) && base?.content === theirs.content;
+  /**
+   * Whether a name that ours removed, and theirs left where it was, is gone: unless that would lose something. Where theirs removed
+   * all names that ours left, those are taken.
+   */
+  #isGone({ ino, base, ours, theirs, names }: PlannedInode): boolean {
+    if (ours === undefined) {
+      if (theirs === undefined || isDirectory(theirs.attributes.mode) || base?.content !== theirs.content)
+        return false;
+      if (names.size === 0) this.#plan.survivors.delete(ino);
+      return true;
+    }
+    if (names.size > 0) return true;
+    for (const [key, name] of namesIn(this.#plan.ours, ino)) if (this.#isFree(name)) names.set(key, name);
+    if (names.size > 0) this.#plan.disputes.push({ kind: 'renamed-changed', at: ino, kept: 'ours' });
+    return names.size > 0;
+  }
+
+  /** Whether an entry that is not planned yet can have this name. */
+  #isFree({ parent, name }: Name): boolean {
+    const directory = this.#plan.planned(parent);
+    const isDirectoryThere =
+      parent === ROOT_INO ||
+      (directory === undefined ? this.#plan.theirs.inode(parent) !== undefined : directory.names.size > 0);
+    return isDirectoryThere && this.#plan.theirs.lookup(parent, name) === undefined;
   }
 
   #putContentBeside(planned: PlannedInode): void {

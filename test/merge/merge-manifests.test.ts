@@ -342,6 +342,13 @@ void t.test('two new directories of one name become one, all the way down', asyn
       result: { 'm/': '4', 'm/mine': '10 mine', b: '6 b', c: '7 c' },
     },
   );
+  check('theirs made a directory anew, and of a file in it each removed another name', {
+    base: { 'm/': '4', 'm/f': '6 f', g: '6 f' },
+    ours: { 'm/': '4', 'm/mine': '10 mine', g: '6 f' },
+    theirs: { 'm/': '20', 'm/f': '6 f' },
+    result: { 'm/': '4', 'm/mine': '10 mine', g: '6 f' },
+    conflicts: ['renamed-changed g'],
+  });
   check('theirs made a directory and one in it anew, where ours added something to the outer one', {
     base: { 'm/': '4', 'm/s/': '5', 'm/s/f': '6 f' },
     ours: { 'm/': '4', 'm/s/': '5', 'm/s/f': '6 f', 'm/mine': '10 mine' },
