@@ -54,9 +54,11 @@ const REUSED_COOKIES = `WITH fresh AS MATERIALIZED (SELECT parent, cookie, name 
  */
 export class ManifestComparison {
   readonly #database: Database.Database;
+  readonly #earlierPath: string;
   readonly #path: string;
 
   constructor(earlier: ManifestReader, later: ManifestReader) {
+    this.#earlierPath = earlier.path;
     this.#path = later.path;
     this.#database = new Database(resolve(earlier.path), { readonly: true });
     try {
@@ -92,22 +94,22 @@ export class ManifestComparison {
 
   /** Names (parent, name, inode) of the earlier version that the later one does not have. */
   namesGone(): IterableIterator<NamedInode> {
-    return this.#names(namesOnlyIn('main', 'later'));
+    return this.#names(this.#earlierPath, namesOnlyIn('main', 'later'));
   }
 
   /** Names (parent, name, inode) of the later version that the earlier one does not have. */
   namesAdded(): IterableIterator<NamedInode> {
-    return this.#names(namesOnlyIn('later', 'main'));
+    return this.#names(this.#path, namesOnlyIn('later', 'main'));
   }
 
   /** As `namesGone`, and names that have another cookie. */
   entriesGone(): IterableIterator<NamedInode> {
-    return this.#names(entriesOnlyIn('main', 'later'));
+    return this.#names(this.#earlierPath, entriesOnlyIn('main', 'later'));
   }
 
   /** As `namesAdded`, and names that have another cookie. */
   entriesAdded(): IterableIterator<NamedInode> {
-    return this.#names(entriesOnlyIn('later', 'main'));
+    return this.#names(this.#path, entriesOnlyIn('later', 'main'));
   }
 
   close(): void {
@@ -120,13 +122,14 @@ export class ManifestComparison {
       .map(([ino]) => ino as Ino);
   }
 
-  *#names(sql: string): IterableIterator<NamedInode> {
+  /** `path`: the manifest whose rows these are. */
+  *#names(path: string, sql: string): IterableIterator<NamedInode> {
     for (const [parent, cookie, name, ino] of this.#query(sql).each()) {
       // These rows come past the readers, which hold them to the rules.
       const fault = isInodeNumber(parent)
         ? dentryFault(parent, cookie, name, ino)
         : `parent ${String(parent)} of an entry`;
-      if (fault !== undefined) throw corruptManifest(this.#path, fault);
+      if (fault !== undefined) throw corruptManifest(path, fault);
       yield { parent: parent as Ino, name: name as Buffer, ino: ino as Ino };
     }
   }

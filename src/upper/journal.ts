@@ -16,9 +16,6 @@ const BUFFER_BYTES = 64 * 1024;
 const FILE_NAME = /^journal-(\d+)$/;
 const SET_ASIDE_NAME = /^damaged-\d+-\d+$/;
 
-/** The least a record can have behind its header: a state. */
-const RECORD_MIN_BYTES = 25;
-
 const Change = {
   /** As earlier releases wrote it: without access times. */
   putInodeWithoutAtime: 1,
@@ -403,7 +400,7 @@ class Replay {
     const start = this.#at + HEADER_BYTES;
     const end = start + this.#file.readUInt32LE(this.#at);
     // Zeros among them: the CRC of nothing is 0.
-    if (end - start < RECORD_MIN_BYTES) return undefined;
+    if (end === start) return undefined;
     return crc32(this.#file.subarray(start, end)) === this.#file.readUInt32LE(this.#at + 4) ? end : undefined;
   }
 
