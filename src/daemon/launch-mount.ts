@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CairnError, Errno, errnoOf, homeLayout, messageOf } from '../core/index.js';
+import { claimLaunch } from './claim-launch.js';
 import { isAlive } from './control-socket.js';
 import { errorFromRecord } from './error-record.js';
 import type { MountedAs, MountRequest } from './mount-control.js';
@@ -15,6 +16,17 @@ const SUPERVISOR = fileURLToPath(new URL('./supervisor-main.js', import.meta.url
 /** What `startMount` promises. */
 export async function launchMount(request: MountRequest): Promise<MountedAs> {
   const folder = folderFor(request);
+  checkWritable(request.home);
+  const release = claimLaunch(folder, request);
+  try {
+    return await launchIn(folder, request);
+  } finally {
+    release();
+  }
+}
+
+/** Of two commands that mount one workspace at one place at the same time the other must not tidy up the folder that this one's daemon is in. */
+async function launchIn(folder: MountFolder, request: MountRequest): Promise<MountedAs> {
   if (await isAlive(folder)) {
     throw new CairnError('conflict', `${request.mountpoint} is a mount already`, {
       hint: `cairn unmount ${request.mountpoint}`,
@@ -44,7 +56,6 @@ export async function launchTakeover(home: string, mountpoint: string): Promise<
 
 /** On a full disk what an earlier mount has set aside is there for this. */
 async function createFolder(folder: MountFolder, request: MountRequest): Promise<void> {
-  checkWritable(request.home);
   try {
     folder.create(request);
   } catch (error) {

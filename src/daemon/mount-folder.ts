@@ -50,6 +50,11 @@ export class MountFolder {
     return path.join(homeLayout.log(path.dirname(path.dirname(this.dir))), `${path.basename(this.dir)}.log`);
   }
 
+  /** There while a command starts a mount here. */
+  get launchPath(): string {
+    return `${this.logPath.slice(0, -'.log'.length)}.launch`;
+  }
+
   get socketPath(): string {
     return path.join(this.dir, 'control.sock');
   }

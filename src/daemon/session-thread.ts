@@ -222,6 +222,8 @@ class SessionThread {
     const [active, ...below] = this.#fileSystem.view.layers;
     if (active === undefined) throw new Error('a writable mount has an active layer');
     if (below.length > 0 || editsAny(active, changes)) return false;
+    // What was removed here, is still open, and is there again as others have it, would be two things under one number.
+    if (changes.added.some((ino) => this.#fileSystem.isUnlinked(ino))) return false;
     const retained = this.#fileSystem.retainedWithout(changes.removed);
     layers.move(base, this.#stacks(retained));
     this.#fileSystem.replaceBelow(new MergedView([active], this.#manifest(base)), changes.removed);

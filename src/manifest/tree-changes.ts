@@ -8,6 +8,8 @@ export interface TreeChanges {
   inodes: Ino[];
   /** Inodes the later tree does not have. */
   removed: Ino[];
+  /** Inodes the earlier tree does not have. */
+  added: Ino[];
   /** Names that stand for something else, for nothing any more, or for something now. */
   names: { parent: Ino; name: Buffer }[];
 }
@@ -23,11 +25,17 @@ export function treeChanges(earlier: ManifestReader, later: ManifestReader): Tre
     const differing = new Set(comparison.changedInodes({ allTimes: true }));
     // What a directory holds, and how many names an inode has.
     for (const { parent, ino } of names) differing.add(parent).add(ino);
-    const isIn = (reader: ManifestReader) => (ino: Ino) => reader.inode(ino) !== undefined;
-    const known = [...differing].filter(isIn(earlier));
+    const found = [...differing].map((ino) => ({
+      ino,
+      before: earlier.inode(ino) !== undefined,
+      after: later.inode(ino) !== undefined,
+    }));
+    const inosOf = (before: boolean, after: boolean): Ino[] =>
+      found.filter((one) => one.before === before && one.after === after).map(({ ino }) => ino);
     return {
-      inodes: known.filter(isIn(later)),
-      removed: known.filter((ino) => !isIn(later)(ino)),
+      inodes: inosOf(true, true),
+      removed: inosOf(true, false),
+      added: inosOf(false, true),
       names: names.map(({ parent, name }) => ({ parent, name })),
     };
   } finally {

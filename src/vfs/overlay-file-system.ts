@@ -136,6 +136,11 @@ export class OverlayFileSystem implements FileSystem {
     return this.#stack.retained();
   }
 
+  /** Whether the kernel may still use the inode although it has no name. */
+  isUnlinked(ino: Ino): boolean {
+    return this.#unlinked.has(ino);
+  }
+
   /** What `replaceBelow` would leave as retained. */
   retainedWithout(removed: readonly Ino[]): RetainedInode[] {
     const known = removed.filter((ino) => this.#mayBeKnown(ino));

@@ -56,7 +56,7 @@ export const snapshotCommand = defineCommand({
     for (const conflict of result.rebased?.conflicts ?? []) await output.line(conflictLine(conflict));
     if (result.rebased?.moved === false) {
       await output.line(
-        'programs go on changing what others changed: what others did will show with the next --rebase',
+        'programs are at work on what others changed: what those did will show with the next --rebase',
       );
     }
     if (!result.created) {
