@@ -18,7 +18,7 @@ export class LayerStack {
 
   constructor(view: MergedView, retained: readonly RetainedInode[]) {
     this.#view = view;
-    for (const { ino, below } of retained) this.#retained.set(ino, below);
+    for (const { ino, below } of retained) if (!hasNameAgain(view, ino)) this.#retained.set(ino, below);
   }
 
   get view(): MergedView {
@@ -76,7 +76,8 @@ export class LayerStack {
     const inode = this.viewOf(ino).inode(ino);
     if (inode === undefined) throw fsError('ESTALE');
     // Another writer's version may have taken the name away that it has in the stack it is read from.
-    return inode.nlink > 0 && this.#retained.has(ino) ? { ...inode, nlink: 0 } : inode;
+    const isNamed = inode.nlink > 0 && (!this.#retained.has(ino) || this.active.inode(ino) !== undefined);
+    return isNamed || inode.nlink === 0 ? inode : { ...inode, nlink: 0 };
   }
 
   directory(ino: Ino): InodeAttributes {
@@ -90,4 +91,13 @@ export class LayerStack {
     if (entry === undefined) throw fsError('ENOENT');
     return entry;
   }
+}
+
+/** Whether an inode that had no name at some time has one by now, as the topmost layer says that knows it. */
+export function hasNameAgain(view: MergedView, ino: Ino): boolean {
+  for (const layer of view.layers) {
+    const inode = layer.inode(ino);
+    if (inode !== undefined) return inode.nlink > 0;
+  }
+  return false;
 }

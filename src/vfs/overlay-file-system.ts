@@ -30,7 +30,7 @@ import {
 } from '../upper/index.js';
 import type { AttributeChanges, Caller, EntrySink, FileSystem, ReadPart, StatFs } from './file-system.js';
 import { CopyUp } from './copy-up.js';
-import { LayerStack, type RetainedInode } from './layer-stack.js';
+import { hasNameAgain, LayerStack, type RetainedInode } from './layer-stack.js';
 import { LookupCounts } from './lookup-counts.js';
 import { checkName } from './names.js';
 
@@ -106,7 +106,7 @@ export class OverlayFileSystem implements FileSystem {
     this.#diskPath = options.diskPath;
     this.#makeRoom = options.makeRoom ?? ((): boolean => false);
     for (const layer of options.view.layers) {
-      for (const ino of layer.unlinkedInos()) this.#unlinked.add(ino);
+      for (const ino of layer.unlinkedInos()) if (!hasNameAgain(options.view, ino)) this.#unlinked.add(ino);
     }
     for (const { ino } of this.#stack.retained()) this.#unlinked.add(ino);
     if (!options.tookOver) this.#dropUnlinked();

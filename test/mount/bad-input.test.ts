@@ -76,7 +76,8 @@ async function damagedFolder(t: Test): Promise<void> {
         ).mountpoint === other.mountpoint,
     );
     writeFileSync(`${home.dir}/mounts/${folder ?? ''}/${name}`, '{');
-    t.match(await home.mounts(), [{ mountpoint, alive: true }]);
+    const listed = (await home.mounts()).find((mount) => mount.mountpoint === mountpoint);
+    t.match(listed, { alive: true });
     await runDone(['touch', `${mountpoint}/${name}`]);
     t.match(await home.snapshot(mountpoint), { created: true });
     const again = await home.cairn(['mount', 'demo', other.mountpoint]);
