@@ -39,11 +39,3 @@ export function parseControlRequest(line: string): ControlRequest | undefined {
   }
   return undefined;
 }
-
-/**
- * A socket's address has room for 107 bytes, a path may be longer: the folder is reached through a descriptor of it. Linux only, as is
- * everything here.
- */
-export function socketAddress(folderFd: number): string {
-  return `/proc/self/fd/${String(folderFd)}/control.sock`;
-}

@@ -5,12 +5,12 @@ import { readLines } from './control-lines.js';
 import {
   CONTROL_LINE_MAX_LENGTH,
   parseControlRequest,
-  socketAddress,
   type ControlAnswer,
   type ControlRequest,
 } from './control-protocol.js';
 import { errorRecord } from './error-record.js';
-import type { MountFolder } from './mount-folder.js';
+import { CONTROL_SOCKET, type MountFolder } from './mount-folder.js';
+import { socketAddress } from './socket-address.js';
 
 export type ControlHandler = (request: ControlRequest, onStep: (step: string) => void) => Promise<unknown>;
 
@@ -33,7 +33,7 @@ export async function serveControl(folder: MountFolder, handle: ControlHandler):
   server.maxConnections = CONNECTIONS_MAX;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(socketAddress(folderFd), resolve);
+    server.listen(socketAddress(folderFd, CONTROL_SOCKET), resolve);
   });
   server.once('close', () => {
     fs.closeSync(folderFd);

@@ -1,15 +1,15 @@
 import fs from 'node:fs';
 import net from 'node:net';
 import { systemCode } from '../core/index.js';
-import { socketAddress } from './control-protocol.js';
-import type { MountFolder } from './mount-folder.js';
+import { CONTROL_SOCKET, type MountFolder } from './mount-folder.js';
+import { socketAddress } from './socket-address.js';
 
 /** A connection to the daemon that listens in a mount's folder. Rejects with Node's own error when none does. */
 export async function connectControl(folder: MountFolder): Promise<net.Socket> {
   const folderFd = fs.openSync(folder.dir, 'r');
   try {
     return await new Promise((resolve, reject) => {
-      const socket = net.connect(socketAddress(folderFd));
+      const socket = net.connect(socketAddress(folderFd, CONTROL_SOCKET));
       socket.once('connect', () => {
         resolve(socket);
       });

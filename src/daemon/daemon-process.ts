@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { CairnError, messageOf } from '../core/index.js';
-import { anonymousMemoryBytes, isDead, releaseMemory, threadState } from '../posix/index.js';
+import { isDead, memoryBytes, releaseMemory, threadState } from '../posix/index.js';
 import { errorFromRecord } from './error-record.js';
 import { BEATS_MISSED_MAX, beatMs, BUSY_BEATS_MAX, isHeld } from './heartbeat.js';
 import { MALLOC_VARIABLES, memoryLimitBytes } from './memory-settings.js';
@@ -142,7 +142,7 @@ export class DaemonProcess {
   #checkHealth(): void {
     const { pid } = this.#child;
     if (pid === undefined || this.#fault !== undefined) return;
-    const bytes = anonymousMemoryBytes(pid);
+    const bytes = memoryBytes(pid, 'RssAnon');
     if (bytes > memoryLimitBytes()) {
       this.kill(`it took ${String(Math.round(bytes / 2 ** 20))} MiB of memory`);
       return;

@@ -6,6 +6,7 @@ import { CairnError, homeLayout } from '../core/index.js';
 import { fetchManifest, localManifestPath } from '../manifest/index.js';
 import type { SessionEnd } from '../fuse/index.js';
 import { openObjectStore, type ObjectStore } from '../objects/index.js';
+import { memoryBytes } from '../posix/index.js';
 import { Reserve, type BaseVersion } from '../upper/index.js';
 import { chooseBase, hasEdits } from './choose-base.js';
 import type { ControlRequest } from './control-protocol.js';
@@ -245,7 +246,7 @@ export class Daemon {
       },
       publishing: this.#publishQueue(),
       memory: {
-        supervisorBytes: residentBytes(supervisorPid),
+        supervisorBytes: memoryBytes(supervisorPid, 'VmRSS'),
         daemonBytes: process.memoryUsage.rss(),
         heapUsedBytes: process.memoryUsage().heapUsed,
       },
@@ -282,14 +283,4 @@ export class Daemon {
 async function isBehindHead(catalog: Catalog, base: BaseVersion): Promise<boolean> {
   const head = await catalog.workspace(base.workspace).catch(() => undefined);
   return head !== undefined && head.headSeq !== base.seq;
-}
-
-/** VmRSS of a process (proc_pid_status(5)), 0 when it is gone. */
-function residentBytes(pid: number): number {
-  try {
-    const line = /^VmRSS:\s+(\d+) kB$/m.exec(fs.readFileSync(`/proc/${String(pid)}/status`, 'utf8'));
-    return Number(line?.[1] ?? 0) * 1024;
-  } catch {
-    return 0;
-  }
 }

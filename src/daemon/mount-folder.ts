@@ -4,6 +4,9 @@ import { CairnError, homeLayout, isOfShape, systemCode, type JsonShape } from '.
 import { BASE_VERSION_SHAPE, type BaseVersion } from '../upper/index.js';
 import type { MountRequest } from './mount-control.js';
 
+/** The name of its control socket in a mount's folder. */
+export const CONTROL_SOCKET = 'control.sock';
+
 const REQUEST_FORMAT = 1;
 
 const REQUEST_SHAPE: JsonShape = {
@@ -47,16 +50,16 @@ export class MountFolder {
 
   /** Outside of the folder: what went wrong is read when the mount is gone. */
   get logPath(): string {
-    return path.join(homeLayout.log(path.dirname(path.dirname(this.dir))), `${path.basename(this.dir)}.log`);
+    return this.#beside('log');
   }
 
   /** There while a command starts a mount here. */
   get launchPath(): string {
-    return `${this.logPath.slice(0, -'.log'.length)}.launch`;
+    return this.#beside('launch');
   }
 
   get socketPath(): string {
-    return path.join(this.dir, 'control.sock');
+    return path.join(this.dir, CONTROL_SOCKET);
   }
 
   create(request: MountRequest): void {
@@ -100,6 +103,14 @@ export class MountFolder {
   /** Nothing in it is needed any more. */
   remove(): void {
     fs.rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** A file of the folder that outlives it. */
+  #beside(kind: string): string {
+    return path.join(
+      homeLayout.log(path.dirname(path.dirname(this.dir))),
+      `${path.basename(this.dir)}.${kind}`,
+    );
   }
 
   /** Undefined when there is no such file. Throws `corrupt`. */

@@ -10,7 +10,7 @@ import {
   type TreeChanges,
 } from '../manifest/index.js';
 import type { ObjectStore } from '../objects/index.js';
-import { LayerSet } from '../upper/index.js';
+import { LayerSet, type LayerSetState } from '../upper/index.js';
 import type { Logger } from './daemon-log.js';
 import type { SessionClient } from './session-client.js';
 
@@ -83,9 +83,7 @@ export class Moves {
     }
   }
 
-  #state(): NonNullable<ReturnType<typeof LayerSet.read>> {
-    const state = LayerSet.read(this.#options.dir);
-    if (state === undefined) throw new Error('the mount has layers');
-    return state;
+  #state(): LayerSetState {
+    return LayerSet.stateIn(this.#options.dir);
   }
 }

@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { bindDatagramSocket, receiveFd, sendFd } from '../posix/index.js';
 import type { MountFolder } from './mount-folder.js';
+import { socketAddress } from './socket-address.js';
 
 /** What a daemon answers that shares its mount. */
 export interface SharedMount {
@@ -12,11 +13,10 @@ export interface SharedMount {
 
 const SOCKET = 'takeover.sock';
 
-/** A socket's name has room for 107 bytes, a path may be longer. */
 function withSocketName<Result>(folder: MountFolder, work: (name: string) => Result): Result {
   const folderFd = fs.openSync(folder.dir, 'r');
   try {
-    return work(`/proc/self/fd/${String(folderFd)}/${SOCKET}`);
+    return work(socketAddress(folderFd, SOCKET));
   } finally {
     fs.closeSync(folderFd);
   }

@@ -165,10 +165,11 @@ export class Snapshots {
 
   /** Numbers to go on with, when those that were reserved are half used. Where none can be had the old ones do. */
   async #newNumbers({ base, activeId, numbersEnd }: LayerSetState): Promise<LayerNumbers | undefined> {
+    if (numbersEnd === undefined) return undefined;
     const active = UpperLayer.open(layerDir(this.#options.dir, activeId), false);
     const next = Math.max(active.nextIno, active.nextCookie);
     active.close();
-    if (numbersEnd === undefined || numbersEnd - next > RESERVED_NUMBERS / 2) return undefined;
+    if (numbersEnd - next > RESERVED_NUMBERS / 2) return undefined;
     try {
       return await reserveNumbers(this.#options.catalog, base.workspace, next);
     } catch {
@@ -340,10 +341,8 @@ export class Snapshots {
     return await result;
   }
 
-  #state(): NonNullable<ReturnType<typeof LayerSet.read>> {
-    const state = LayerSet.read(this.#options.dir);
-    if (state === undefined) throw new Error('the mount has layers');
-    return state;
+  #state(): LayerSetState {
+    return LayerSet.stateIn(this.#options.dir);
   }
 }
 

@@ -1,7 +1,8 @@
 import { write } from 'node:fs';
 import { promisify } from 'node:util';
 import { systemCode, type Ino } from '../core/index.js';
-import { NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_INODE, OUT_HEADER_BYTES } from './protocol.js';
+import { notification } from './notification.js';
+import { NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_INODE } from './protocol.js';
 
 const INODE_BYTES = 24;
 const ENTRY_BYTES = 16;
@@ -30,15 +31,10 @@ export async function invalidateEntry(fd: number, parent: Ino, name: Buffer): Pr
 }
 
 async function notify(fd: number, code: number, body: Buffer): Promise<void> {
-  const message = Buffer.alloc(OUT_HEADER_BYTES + body.length);
-  message.writeUInt32LE(message.length, 0);
-  message.writeInt32LE(code, 4);
-  body.copy(message, OUT_HEADER_BYTES);
   try {
-    await writeAsync(fd, message);
+    await writeAsync(fd, notification(code, body));
   } catch (error) {
     // The kernel does not know the inode or the name, or the mount is gone.
-    const code = systemCode(error);
-    if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'ENODEV') throw error;
+    if (!['ENOENT', 'ENOTDIR', 'ENODEV'].includes(systemCode(error) ?? '')) throw error;
   }
 }

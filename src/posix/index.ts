@@ -25,10 +25,10 @@ export { mapMemory, pageBytes, protectMemory, writeMemory, type MappedMemory } f
 export { beginWriteback } from './page-cache.js';
 export { MNT_DETACH, MS_RDONLY, mount, unmount, UMOUNT_NOFOLLOW } from './mount-calls.js';
 export {
-  anonymousMemoryBytes,
   currentThreadId,
   dieWithParent,
   isDead,
+  memoryBytes,
   releaseMemory,
   threadState,
 } from './process-state.js';

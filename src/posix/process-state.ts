@@ -45,11 +45,14 @@ export function dieWithParent(dies: boolean): void {
   checked(prctl(PR_SET_PDEATHSIG, 'unsigned long', dies ? SIGKILL : 0), 'prctl');
 }
 
-/** Memory that a process has to itself and that is on no disk (RssAnon of proc_pid_status(5)), in bytes; 0 when it is gone. */
-export function anonymousMemoryBytes(pid: number): number {
+/**
+ * Memory of a process, in bytes, by the name proc_pid_status(5) has for it: VmRSS is all it has, RssAnon what it has to itself and is on no disk. 0 when it is
+ * gone.
+ */
+export function memoryBytes(pid: number, field: 'VmRSS' | 'RssAnon'): number {
   try {
     const status = readFileSync(`/proc/${String(pid)}/status`, 'latin1');
-    return Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
+    return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1] ?? 0) * 1024;
   } catch {
     return 0;
   }

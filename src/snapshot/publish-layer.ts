@@ -9,10 +9,10 @@ import {
 import type { MergeConflict } from '../merge/index.js';
 import type { BaseVersion } from '../upper/index.js';
 import { applyLayer } from './apply-layer.js';
-import { publicationRows } from './publication-rows.js';
 import { publishMerged } from './publish-merged.js';
 import type { PublishOptions } from './publish-options.js';
-import { signature, type StoredLayer } from './stored-layer.js';
+import { publishVersion } from './publish-version.js';
+import type { StoredLayer } from './stored-layer.js';
 import { touchedInodes } from './touched-inodes.js';
 
 export interface PublishedLayer {
@@ -56,7 +56,7 @@ export async function publishLayer(options: PublishOptions): Promise<PublishedLa
   if (already !== undefined) return { version: already, equal: ours, conflicts: [], ...costs };
   const head = mayRebase ? await catalog.version(base.workspace) : undefined;
   if (head === undefined || head.seq === base.seq) {
-    const version = await publishStored(stored, options);
+    const version = await publishVersion({ ...stored, parent: base, root: step.to }, options);
     return { version, equal: baseOf(version), conflicts: [], ...costs };
   }
   const { version, conflicts } = await publishMerged(stored, head, options);
@@ -85,31 +85,6 @@ async function storeLayer(options: PublishOptions): Promise<StoredLayer> {
       touched: touchedInodes(layer, parent),
     };
   } finally {
-    parent.close();
-  }
-}
-
-async function publishStored(
-  stored: StoredLayer,
-  { base, sealed, ...options }: PublishOptions,
-): Promise<Version> {
-  const { manifestDir, catalog } = options;
-  const parent = openManifest(localManifestPath(manifestDir, base.root));
-  const child = openManifest(localManifestPath(manifestDir, stored.step.to));
-  try {
-    return await catalog.publish({
-      workspace: base.workspace,
-      parentSeq: base.seq,
-      root: stored.step.to,
-      ...signature(sealed),
-      files: child.counters.files,
-      bytes: child.counters.bytes,
-      blocks: stored.blocks,
-      contents: stored.contents,
-      ...publicationRows(parent, child, stored.touched),
-    });
-  } finally {
-    child.close();
     parent.close();
   }
 }

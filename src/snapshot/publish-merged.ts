@@ -13,9 +13,9 @@ import {
   type ManifestReader,
 } from '../manifest/index.js';
 import { mergeManifests, type MergeConflict, type MergeReport, type NumberSource } from '../merge/index.js';
-import { publicationRows } from './publication-rows.js';
 import type { PublishOptions } from './publish-options.js';
-import { signature, type StoredLayer } from './stored-layer.js';
+import { publishVersion } from './publish-version.js';
+import type { StoredLayer } from './stored-layer.js';
 
 /** How often somebody else may publish while a merge is made. */
 const ATTEMPTS = 10;
@@ -51,8 +51,9 @@ export async function publishMerged(
 async function mergeWith(
   head: Version,
   stored: StoredLayer,
-  { sealed, base, catalog, blocks, objects, manifestDir }: PublishOptions,
+  options: PublishOptions,
 ): Promise<MergedVersion> {
+  const { base, catalog, blocks, objects, manifestDir } = options;
   await fetchManifest({ root: head.root, dir: manifestDir, blocks, objects });
   const open: ManifestReader[] = [];
   const opened = (root: Version['root']): ManifestReader => {
@@ -74,18 +75,16 @@ async function mergeWith(
       blocks,
       objects,
     });
-    const merged = opened(manifest.root);
-    const version = await catalog.publish({
-      workspace: base.workspace,
-      parentSeq: head.seq,
-      root: manifest.root,
-      ...signature(sealed),
-      files: merged.counters.files,
-      bytes: merged.counters.bytes,
-      blocks: [...stored.blocks, ...manifest.newBlocks],
-      contents: stored.contents,
-      ...publicationRows(trees.theirs, merged, report.touched),
-    });
+    const version = await publishVersion(
+      {
+        parent: head,
+        root: manifest.root,
+        blocks: [...stored.blocks, ...manifest.newBlocks],
+        contents: stored.contents,
+        touched: report.touched,
+      },
+      options,
+    );
     return { version, conflicts: report.conflicts };
   } finally {
     for (const reader of open) reader.close();

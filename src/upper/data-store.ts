@@ -3,6 +3,7 @@ import path from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { FsError, fsError, systemCode, type Ino } from '../core/index.js';
 import { beginWriteback, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, fallocate } from '../posix/index.js';
+import { freeBytes } from './reserve.js';
 
 /** `segment` of an extent whose bytes are in the inode's own sparse file, at the same offset as in the file itself. */
 export const OWN_FILE = -1;
@@ -344,8 +345,7 @@ export class DataStore {
   }
 
   #hasSpace(): boolean {
-    const disk = fs.statfsSync(this.#dir);
-    return disk.bavail * disk.bsize >= RESERVED_BYTES;
+    return freeBytes(this.#dir) >= RESERVED_BYTES;
   }
 
   #writeAll(fd: number, data: Buffer, position: number): void {

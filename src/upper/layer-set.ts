@@ -109,6 +109,13 @@ export class LayerSet {
     }
   }
 
+  /** The same of a folder that has layers. */
+  static stateIn(dir: string): LayerSetState {
+    const state = LayerSet.read(dir);
+    if (state === undefined) throw new CairnError('not-found', `no upper layers in ${dir}`);
+    return state;
+  }
+
   /** An empty active layer on a version, in place of whatever was in the folder. */
   static create(dir: string, base: BaseVersion, numbers: LayerNumbers): LayerSet {
     fs.mkdirSync(path.join(dir, 'layers'), { recursive: true, mode: 0o700 });
@@ -145,9 +152,7 @@ export class LayerSet {
 
   /** `makeRoom` as for `UpperLayer.open`. */
   static open(dir: string, makeRoom?: () => boolean): LayerSet {
-    const state = LayerSet.read(dir);
-    if (state === undefined) throw new CairnError('not-found', `no upper layers in ${dir}`);
-    const set = new LayerSet(dir, state, makeRoom);
+    const set = new LayerSet(dir, LayerSet.stateIn(dir), makeRoom);
     set.#sweep();
     return set;
   }

@@ -76,8 +76,8 @@ export class LayerStack {
     const inode = this.viewOf(ino).inode(ino);
     if (inode === undefined) throw fsError('ESTALE');
     // Another writer's version may have taken the name away that it has in the stack it is read from.
-    const isNamed = inode.nlink > 0 && (!this.#retained.has(ino) || this.active.inode(ino) !== undefined);
-    return isNamed || inode.nlink === 0 ? inode : { ...inode, nlink: 0 };
+    const lostItsName = inode.nlink > 0 && this.#retained.has(ino) && this.active.inode(ino) === undefined;
+    return lostItsName ? { ...inode, nlink: 0 } : inode;
   }
 
   directory(ino: Ino): InodeAttributes {

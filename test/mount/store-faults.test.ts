@@ -6,7 +6,7 @@ import path from 'node:path';
 import t, { type Test } from 'tap';
 import { DiskCache } from '../../src/blocks/index.js';
 import type { BlockId } from '../../src/core/index.js';
-import { FaultyProxy, randomFaults, type Fault } from '../fixtures/faulty-proxy.js';
+import { FaultyProxy, QUICK_FAULTS, randomFaults, type Fault } from '../fixtures/faulty-proxy.js';
 import { patternedBytes } from '../fixtures/patterned-bytes.js';
 import { whyNoMounts } from './ordinary-user.js';
 import { differences, isRoot, kill, run, runDone, scriptPath, Site, until, type Home } from './site.js';
@@ -16,19 +16,7 @@ const LARGE = process.env['CAIRN_TEST_LARGE'] === '1';
 const ROUNDS = LARGE ? 30 : 2;
 const READERS = 3;
 
-/** All but those that take a quarter of a minute each. */
-const FAULTS: readonly Fault[] = [
-  { kind: 'status', status: 500, code: 'InternalError' },
-  { kind: 'status', status: 503, code: 'SlowDown' },
-  { kind: 'status', status: 429, code: 'TooManyRequests' },
-  { kind: 'status', status: 404, code: 'NoSuchKey' },
-  { kind: 'reset' },
-  { kind: 'lost' },
-  { kind: 'cut' },
-  { kind: 'short' },
-  { kind: 'flip' },
-  ...(LARGE ? [{ kind: 'hang' } as const] : []),
-];
+const FAULTS: readonly Fault[] = LARGE ? [...QUICK_FAULTS, { kind: 'hang' }] : QUICK_FAULTS;
 
 if (whyNoMounts !== undefined) {
   t.plan(0, whyNoMounts);

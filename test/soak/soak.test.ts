@@ -7,7 +7,7 @@ import { randomInt } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import t, { type Test } from 'tap';
-import { FaultyProxy, randomFaults, type Fault } from '../fixtures/faulty-proxy.js';
+import { FaultyProxy, QUICK_FAULTS, randomFaults } from '../fixtures/faulty-proxy.js';
 import { startPostgres } from '../fixtures/postgres-server.js';
 import { randomNumbers } from '../fixtures/random-numbers.js';
 import { whyNoMounts } from '../mount/ordinary-user.js';
@@ -18,16 +18,6 @@ const SHARED_FILES = 4;
 const LIMIT_S = 300;
 /** Of all requests, in a storm. */
 const FAULT_SHARE = 0.15;
-const FAULTS: readonly Fault[] = [
-  { kind: 'status', status: 500, code: 'InternalError' },
-  { kind: 'status', status: 503, code: 'SlowDown' },
-  { kind: 'status', status: 404, code: 'NoSuchKey' },
-  { kind: 'reset' },
-  { kind: 'lost' },
-  { kind: 'cut' },
-  { kind: 'short' },
-  { kind: 'flip' },
-];
 /** Published, refused because others had published, or kept because the store is away. */
 const SNAPSHOT_CODES = [0, 4, 5];
 
@@ -107,7 +97,7 @@ async function storm(t: Test): Promise<void> {
 
 /** Objects are late, not refused: no server answers a put so. */
 function stormFrom(seed: number): FaultyProxy['choose'] {
-  const choose = randomFaults(seed, FAULT_SHARE, FAULTS);
+  const choose = randomFaults(seed, FAULT_SHARE, QUICK_FAULTS);
   return (request) => {
     const fault = choose(request);
     return fault?.kind === 'status' && fault.status === 404 && request.method !== 'GET' ? undefined : fault;
