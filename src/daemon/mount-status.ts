@@ -1,6 +1,6 @@
-import { isDirectory, joinPath, ROOT_INO, type Ino, type InodeAttributes } from '../core/index.js';
+import { isDirectory, joinPath, ROOT_INO, type Ino } from '../core/index.js';
 import { PathFinder, type DentryRow, type ManifestReader } from '../manifest/index.js';
-import { LayerSet, type BaseVersion, type MergedView } from '../upper/index.js';
+import { directoryChanged, LayerSet, type BaseVersion, type MergedView } from '../upper/index.js';
 import type { MountRequest, MountStatus, PublishQueue, StatusEntry } from './mount-control.js';
 import { withStack } from './second-look.js';
 
@@ -97,16 +97,12 @@ class ChangeList {
     const after = this.#view.inode(ino);
     if (before === undefined || after === undefined || after.nlink === 0) return;
     const contentChanged = this.#view.contentChanged(ino);
-    if (!contentChanged && isDirectory(after.mode) && !this.#ownershipChanged(before, after)) return;
+    if (!contentChanged && isDirectory(after.mode) && !directoryChanged(before, after)) return;
     for (const { parent, name } of this.#view.namesOf(ino)) {
       const directory = this.#pathInView(parent);
       if (directory !== undefined)
         this.#add(contentChanged ? 'modified' : 'metadata', joinPath(directory, name), ino);
     }
-  }
-
-  #ownershipChanged(before: InodeAttributes, after: InodeAttributes): boolean {
-    return before.mode !== after.mode || before.uid !== after.uid || before.gid !== after.gid;
   }
 
   /** The first thing found of a path is the one that is shown: a new name says more than a new content. */

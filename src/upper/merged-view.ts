@@ -267,8 +267,8 @@ function pushZeros(parts: ContentPart[], from: number, to: number): void {
 }
 
 /**
- * True when a layer differs from what is below it in anything a version holds. Changed times of a directory alone do not count: a
- * file made and removed again leaves them behind.
+ * True when a layer differs from what is below it in anything a version holds. Times that a file made and removed again leaves behind in its
+ * directory do not count.
  */
 export function layerHasChanges(layer: UpperLayer, below: MergedView): boolean {
   if (layer.hasDentries()) return true;
@@ -279,8 +279,15 @@ export function layerHasChanges(layer: UpperLayer, below: MergedView): boolean {
       continue;
     }
     const before = below.inode(inode.ino);
-    if (before?.mode !== inode.mode || before.uid !== inode.uid || before.gid !== inode.gid) return true;
+    if (before === undefined || directoryChanged(before, inode)) return true;
     if (inode.ownsXattrs === 1) return true;
   }
   return false;
+}
+
+/** Whether a program changed the attributes of a directory itself: an mtime that is not the ctime was set by one. */
+export function directoryChanged(before: InodeAttributes, after: InodeAttributes): boolean {
+  if (before.mode !== after.mode || before.uid !== after.uid || before.gid !== after.gid) return true;
+  const wasSet = after.mtimeSec !== after.ctimeSec || after.mtimeNsec !== after.ctimeNsec;
+  return wasSet && (before.mtimeSec !== after.mtimeSec || before.mtimeNsec !== after.mtimeNsec);
 }

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { Comparison, Difference, sameTree, type Tree } from './differential-comparison.js';
 import type { Step } from './differential-operations.js';
 import { Side } from './differential-side.js';
@@ -118,6 +119,8 @@ export class Stand {
   /** What later sequences on the same mount may have done to what earlier ones left: on the disk, and in a version on another machine. */
   async #lookAgain({ workspace, mountpoint, side, left }: Mount): Promise<void> {
     await side.result({ op: 'enter', path: '/' });
+    // Of edits that are nothing but directories of now there is no version.
+    writeFileSync(`${mountpoint}/last`, '');
     await this.#home.unmount(mountpoint);
     await this.#home.mount(workspace, workspace, '--allow-other');
     await this.#sameAsLeft(mountpoint, left, side);
