@@ -16,7 +16,6 @@ export const READ_FILES_AGAIN = { ignoreCache: true };
  */
 export class RenewableCredentials {
   readonly #client: S3Client;
-  #generation = 0;
   #asking: Promise<void> | undefined;
   #askedAtMs = -Infinity;
 
@@ -24,19 +23,24 @@ export class RenewableCredentials {
     this.#client = client;
   }
 
-  /** Goes up when there are others. */
-  get generation(): number {
-    return this.#generation;
-  }
-
   static areStaleBy(error: unknown): boolean {
     return STALE.has(nameOf(error));
   }
 
-  /** Whether there are, by now, others than a request of `generation` was signed with. */
-  async renewedSince(generation: number): Promise<boolean> {
-    if (this.#generation === generation) await this.#askAgain();
-    return this.#generation !== generation;
+  /** Tells those of now from others; undefined while the chain has none. */
+  async current(): Promise<string | undefined> {
+    try {
+      const { accessKeyId, sessionToken } = await this.#client.config.credentials();
+      return `${accessKeyId} ${sessionToken ?? ''}`;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Whether there are, by now, others than those that were refused. */
+  async areOthersThan(refused: string | undefined): Promise<boolean> {
+    if ((await this.current()) === refused) await this.#askAgain();
+    return (await this.current()) !== refused;
   }
 
   #askAgain(): Promise<void> {
@@ -50,12 +54,8 @@ export class RenewableCredentials {
   }
 
   async #ask(): Promise<void> {
-    const { credentials } = this.#client.config;
     try {
-      const before = await credentials();
-      const now = await credentials({ forceRefresh: true });
-      if (now.accessKeyId !== before.accessKeyId || now.sessionToken !== before.sessionToken)
-        this.#generation += 1;
+      await this.#client.config.credentials({ forceRefresh: true });
     } catch {
       // The chain has none now; what the server said of the old ones is the error to tell.
     }

@@ -309,12 +309,12 @@ export class S3Store implements ObjectStore {
   }
 
   async #withCredentials<T>(operation: () => Promise<T>): Promise<T> {
-    const { generation } = this.#credentials;
+    const used = await this.#credentials.current();
     try {
       return await operation();
     } catch (error) {
       if (!RenewableCredentials.areStaleBy(error)) throw error;
-      if (!(await this.#credentials.renewedSince(generation))) throw error;
+      if (!(await this.#credentials.areOthersThan(used))) throw error;
       return await operation();
     }
   }
