@@ -52,7 +52,7 @@ export interface Publication {
   bytes: number;
   /** Blocks first stored for this version, with their sizes in bytes. */
   blocks: readonly { id: BlockId; rawBytes: number; storedBytes: number }[];
-  /** Content first stored for this version. */
+  /** Content first stored for this version, in order of the ids. Read once and lazily. */
   contents: Iterable<ContentRow>;
   /** Paths that are gone or have another row in this version, in any order. A path the parent does not have is passed over. */
   removed: Iterable<Buffer>;

@@ -35,10 +35,7 @@ export async function insertVersion(
     transaction,
     publication.blocks.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
   );
-  await insertContents(
-    transaction,
-    [...publication.contents].sort((a, b) => (a.id < b.id ? -1 : 1)),
-  );
+  await insertContents(transaction, publication.contents);
   await endFileRows(transaction, workspaceId, seq, publication.removed);
   await insertFileRows(transaction, workspaceId, seq, publication.added);
   await transaction.updateTable('workspace').set({ head_seq: seq }).where('id', '=', workspaceId).execute();
@@ -70,8 +67,11 @@ async function insertContents(
   transaction: Transaction<CatalogSchema>,
   contents: Iterable<ContentRow>,
 ): Promise<void> {
+  let last: string | undefined;
   await insertRows(
     mapped(contents, ({ id, size, extents }) => {
+      if (last !== undefined && id <= last) throw new RangeError(`content ${id} is after ${last}`);
+      last = id;
       const hash = bytesOfId(id);
       return { hash, size, extents: packExtents(hash, size, extents) };
     }),

@@ -14,6 +14,7 @@ import type { HashPool, OpenBatch } from './hash-pool.js';
 import { FileState, STAMP_FIELDS, type CutWindow } from './hash-protocol.js';
 import { changedWhileRead } from './source-error.js';
 import { READ_AGAIN_LIMIT } from './stable-reader.js';
+import { StoredContents, type StoredContent } from './stored-contents.js';
 
 /** A regular file to be stored: what `lstat` said of it when it was listed. */
 export interface SourceFile {
@@ -70,9 +71,9 @@ export class ContentWriter {
   readonly #signal: AbortSignal | undefined;
   readonly #budget = new ByteBudget(IN_FLIGHT_BYTES);
 
-  /** Contents of this writer's own, and those the store had. While a content is on its way: who brings it. */
-  readonly #stored = new Map<ContentId, ContentRow | Promise<unknown>>();
-  readonly #known = new Map<ContentId, ContentRow>();
+  /** Contents of this writer's own, and those the store had; and who brings those that are on their way. */
+  readonly #contents = new StoredContents();
+  readonly #storing = new Map<ContentId, Promise<unknown>>();
   readonly #newBlocks = new Map<BlockId, NewBlock>();
   readonly #knownBlocks = new Set<BlockId>();
   /** Whether nothing was in the store when this writer began: then it need not ask. */
@@ -95,11 +96,14 @@ export class ContentWriter {
     return [...this.#newBlocks.values()];
   }
 
-  /** Contents first stored by this writer. Embedded ones are not among them: only a manifest holds those. */
-  *newContents(): IterableIterator<ContentRow> {
-    for (const row of this.#stored.values()) {
-      if (!(row instanceof Promise)) yield row;
-    }
+  /** Contents first stored by this writer, in order of their ids. Embedded ones are not among them: only a manifest holds those. */
+  newContents(): Iterable<ContentRow> {
+    return this.#contents.added();
+  }
+
+  /** Once nothing is under way. */
+  close(): void {
+    this.#contents.close();
   }
 
   /**
@@ -186,22 +190,20 @@ export class ContentWriter {
 
     const claimed = new Map<ContentId, number>();
     for (const [index, id] of ids.entries()) {
-      if (states[index] !== FileState.stored || this.#stored.has(id) || this.#known.has(id)) continue;
-      if (!claimed.has(id)) claimed.set(id, index);
+      if (states[index] !== FileState.stored || claimed.has(id)) continue;
+      if (!this.#storing.has(id) && !this.#contents.has(id)) claimed.set(id, index);
     }
     const storing = this.#storeClaimed(batch, claimed, sizeOf);
-    for (const id of claimed.keys()) this.#stored.set(id, storing);
+    for (const id of claimed.keys()) this.#storing.set(id, storing);
     await storing;
 
-    const isNew = (id: ContentId, index: number): boolean =>
-      claimed.get(id) === index && this.#stored.has(id);
     let embeddedStart = 0;
     const placed: ({ content: FileContent; reused: boolean } | undefined)[] = [];
     for (const [index, id] of ids.entries()) {
       const state = states[index];
       if (state === FileState.stored) {
-        const { extents } = await this.#settled(id);
-        placed.push({ content: { id, extents }, reused: !isNew(id, index) });
+        const { extents, isNew } = await this.#settled(id);
+        placed.push({ content: { id, extents }, reused: !isNew || claimed.get(id) !== index });
       } else if (state === FileState.embedded) {
         const end = embeddedStart + sizeOf(index);
         const bytes = embeddedBytes.subarray(embeddedStart, end);
@@ -216,12 +218,11 @@ export class ContentWriter {
     return placed;
   }
 
-  async #settled(id: ContentId): Promise<ContentRow> {
-    const entry = this.#stored.get(id);
-    if (entry instanceof Promise) await entry;
-    const row = this.#known.get(id) ?? this.#stored.get(id);
-    if (row === undefined || row instanceof Promise) throw new Error(`content ${id} was promised`);
-    return row;
+  async #settled(id: ContentId): Promise<StoredContent> {
+    await this.#storing.get(id);
+    const content = this.#contents.find(id);
+    if (content === undefined) throw new Error(`content ${id} was promised`);
+    return content;
   }
 
   /** Asks the catalog for the claimed contents (by id, with their place in the batch), and stores what it does not know. */
@@ -236,19 +237,19 @@ export class ContentWriter {
         // Without extents it is somewhere no other version can refer to.
         if (row.extents.length === 0) continue;
         unknown.delete(row.id);
-        this.#known.set(row.id, row);
+        this.#contents.add({ ...row, isNew: false });
       }
     }
     const packed = await batch.pack(Uint32Array.from(unknown.values()));
     await Promise.all(packed.blocks.map((block) => this.#put(block)));
-    for (const id of claimed.keys()) this.#stored.delete(id);
     for (const [at, [id, index]] of [...unknown].entries()) {
       const block = packed.blocks[packed.blockIndexes[at] ?? -1];
       if (block === undefined) throw new Error('a packed file without its block');
       const size = sizeOf(index);
       const extent = { offset: 0, length: size, block: block.id, blockOffset: packed.blockOffsets[at] ?? 0 };
-      this.#stored.set(id, { id, size, extents: [extent] });
+      this.#contents.add({ id, size, extents: [extent], isNew: true });
     }
+    for (const id of claimed.keys()) this.#storing.delete(id);
   }
 
   async #storeLargeFile(file: SourceFile): Promise<StoredFile> {
@@ -280,7 +281,7 @@ export class ContentWriter {
         newChunks += await storing;
         if (window.end.content === undefined) return 'changed';
         const { id, stat, xattrs } = window.end.content;
-        if (newChunks > 0) this.#stored.set(id, { id, size: stat.size, extents });
+        if (newChunks > 0) this.#contents.add({ id, size: stat.size, extents, isNew: true });
         const reused = newChunks === 0 && extents.length > 0;
         return { kind: 'stored', content: { id, extents }, stat, xattrs: bufferRows(xattrs), reused };
       }

@@ -89,7 +89,7 @@ export interface ImportResult {
 const BATCH_FILES = 1024;
 
 /** Batches and large files on their way at once: of bytes the writer takes care. */
-const UNDER_WAY_MAX = 64;
+const UNDER_WAY_MAX = 16;
 
 /**
  * Publishes a directory as the next version of a workspace: everything in it but what is mounted below it.
@@ -199,6 +199,7 @@ export async function importDirectory(options: ImportOptions): Promise<ImportRes
     await pool.close();
     await scan.stopped();
     recorder.abandon();
+    writer.close();
     parent?.close();
     await rm(draftPath, { force: true });
   }
@@ -357,12 +358,12 @@ class TreeScan {
     }
     const previousEntries = this.#recorder.previousEntries(directory);
     const subdirectories: FoundDirectory[] = [];
-    for (const entryName of entries) {
+    for (const key of entries) {
       if (this.#isBatchFull) await this.#submit(false);
+      const entryName = Buffer.from(key, 'latin1');
       const entryPath = joinPath(path, entryName);
       const stats = lstatOf(entryPath);
       if (stats === undefined) continue;
-      const key = entryName.toString('latin1');
       const recorded = this.#recorder.name(directory, entryName, previousEntries.get(key));
       previousEntries.delete(key);
       if (!isDirectory(stats.mode)) {
@@ -560,10 +561,13 @@ function sourceOf({ names, stat }: FoundFile): SourceFile {
   return { path: first.path, stat };
 }
 
-/** The names in a directory, in byte order; undefined when it is gone. */
-function listNames(path: Buffer): Buffer[] | undefined {
+/**
+ * The names in a directory, in byte order; undefined when it is gone. As latin1 text, one character a byte: of a million of them memory has the
+ * bytes and little else.
+ */
+function listNames(path: Buffer): string[] | undefined {
   try {
-    return readdirSync(path, { encoding: 'buffer' }).sort((a, b) => Buffer.compare(a, b));
+    return readdirSync(path, { encoding: 'latin1' }).sort();
   } catch (error) {
     const code = systemCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;

@@ -81,7 +81,7 @@ async function storeLayer(options: PublishOptions): Promise<StoredLayer> {
       step: { from: base.root, to: manifest.root, writtenPieces },
       changedFiles,
       blocks: [...content.newBlocks, ...manifest.newBlocks],
-      contents: content.newContents,
+      contents: content.newContents.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
       touched: touchedInodes(layer, parent),
     };
   } finally {

@@ -358,7 +358,8 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
       rawBytes: 4_194_304,
       storedBytes: i + 1,
     }));
-    await catalog.publish(publicationOn(0, { contents: [large, ...small], blocks }));
+    const contents = [large, ...small].sort((a, b) => (a.id < b.id ? -1 : 1));
+    await catalog.publish(publicationOn(0, { contents, blocks }));
     await catalog.publish(publicationOn(1, { contents: [large], blocks: blocks.slice(0, 3) }));
     t.equal(await catalog.isEmpty(), false);
 
