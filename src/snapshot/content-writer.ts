@@ -13,6 +13,7 @@ import type { FileStat } from './file-stat.js';
 import type { HashPool, OpenBatch } from './hash-pool.js';
 import { FileState, STAMP_FIELDS, type CutWindow } from './hash-protocol.js';
 import { changedWhileRead } from './source-error.js';
+import { unpackXattrs } from './source-xattrs.js';
 import { READ_AGAIN_LIMIT } from './stable-reader.js';
 import { StoredContents, type StoredContent } from './stored-contents.js';
 
@@ -55,6 +56,7 @@ const IN_FLIGHT_FILE_BYTES = 1024;
 const CUT_MAX_BYTES = 24 * 1024 * 1024;
 
 const NO_EXTENTS: readonly Extent[] = [];
+const NO_BYTES = Buffer.alloc(0);
 
 /**
  * Makes contents of files: hashes them, stores what neither the store nor this writer has yet, and says where every byte is.
@@ -138,13 +140,13 @@ export class ContentWriter {
     const batch = await this.#pool.readBatch(this.#batchOf(files));
     const stats = files.map(({ stat }) => stat);
     for (const { index, stat } of batch.hashed.changed) stats[index] = stat;
-    const xattrs = new Map(batch.hashed.xattrs.map(({ index, rows }) => [index, rows]));
+    const xattrs = new Map(batch.hashed.xattrs.map(({ index, packed }) => [index, packed]));
     const placed = await this.#place(batch, (index) => stats[index]?.size ?? 0);
     return placed.map((content, index): StoredFile => {
       const stat = stats[index];
       if (stat === undefined) throw new Error('a file without attributes');
       if (content !== undefined) {
-        return { kind: 'stored', ...content, stat, xattrs: bufferRows(xattrs.get(index) ?? []) };
+        return { kind: 'stored', ...content, stat, xattrs: unpackXattrs(xattrs.get(index) ?? NO_BYTES) };
       }
       return batch.hashed.states[index] === FileState.grown ? { kind: 'grown', stat } : { kind: 'gone' };
     });
@@ -283,7 +285,7 @@ export class ContentWriter {
         const { id, stat, xattrs } = window.end.content;
         if (newChunks > 0) this.#contents.add({ id, size: stat.size, extents, isNew: true });
         const reused = newChunks === 0 && extents.length > 0;
-        return { kind: 'stored', content: { id, extents }, stat, xattrs: bufferRows(xattrs), reused };
+        return { kind: 'stored', content: { id, extents }, stat, xattrs: unpackXattrs(xattrs), reused };
       }
     } finally {
       // Already awaited, unless the cutting itself failed.
@@ -335,9 +337,4 @@ export class ContentWriter {
 
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-}
-
-/** Buffers come out of a message as plain byte arrays. */
-function bufferRows(rows: readonly XattrRow[]): XattrRow[] {
-  return rows.map(({ name, value }) => ({ name: asBuffer(name), value: asBuffer(value) }));
 }

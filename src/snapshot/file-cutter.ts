@@ -9,12 +9,11 @@ import {
   type BlockId,
   type ContentId,
 } from '../core/index.js';
-import type { XattrRow } from '../manifest/index.js';
 import { seek } from '../posix/index.js';
 import { fileStat, sameStamp, type FileStat } from './file-stat.js';
 import type { CutWindow } from './hash-protocol.js';
 import { unreadable } from './source-error.js';
-import { readXattrsIfThere } from './source-xattrs.js';
+import { packXattrs, readXattrsIfThere } from './source-xattrs.js';
 import { openSource, readFully, settledStat } from './stable-reader.js';
 
 /** Two of the longest chunks: whatever is left over from a window, the next chunk fits with it. */
@@ -172,8 +171,8 @@ export class FileCutter {
     return this.#holeEnd;
   }
 
-  #finish(): { id: ContentId; stat: FileStat; xattrs: XattrRow[] } | undefined {
-    const xattrs = readXattrsIfThere(this.#path);
+  #finish(): { id: ContentId; stat: FileStat; xattrs: Uint8Array } | undefined {
+    const xattrs = packXattrs(readXattrsIfThere(this.#path));
     const after = fileStat(fstatSync(this.#fd, { bigint: true }));
     if (!sameStamp(this.#stat, after)) return undefined;
     return { id: this.#hash.digest(), stat: after, xattrs };

@@ -1,6 +1,5 @@
 import type { BlockId, ContentId, ErrorCode } from '../core/index.js';
 import type { EncodedBlock } from '../blocks/index.js';
-import type { XattrRow } from '../manifest/index.js';
 import type { FileStat } from './file-stat.js';
 
 /** Small files in directory order. Many to a message, in few arrays: cloning an object for each would cost more than hashing it. */
@@ -43,7 +42,8 @@ export interface HashedBatch {
   embedded: Uint8Array;
   /** Of files that changed since `lstat`: what they were when read. */
   changed: { index: number; stat: FileStat }[];
-  xattrs: { index: number; rows: XattrRow[] }[];
+  /** Of the files that have any, as `packXattrs` makes them. */
+  xattrs: { index: number; packed: Uint8Array }[];
 }
 
 /** The wanted files of a batch, as blocks. */
@@ -60,7 +60,7 @@ export interface CutWindow {
   bytes: Uint8Array;
   chunks: { fileOffset: number; id: BlockId; start: number; length: number }[];
   /** With the last window: the whole file's. Undefined when the file changed while it was read. */
-  end?: { content: { id: ContentId; stat: FileStat; xattrs: XattrRow[] } | undefined };
+  end?: { content: { id: ContentId; stat: FileStat; xattrs: Uint8Array } | undefined };
 }
 
 export type HashRequest =

@@ -16,7 +16,7 @@ import {
   type PackedBatch,
   type PortableError,
 } from './hash-protocol.js';
-import { readXattrsIfThere } from './source-xattrs.js';
+import { packXattrs, readXattrsIfThere } from './source-xattrs.js';
 import { readStable } from './stable-reader.js';
 
 /** Bytes of each file of a batch, until the batch is packed. */
@@ -59,7 +59,7 @@ function readBatch(batch: number, files: BatchOfFiles): HashedBatch {
       continue;
     }
     const rows = readXattrsIfThere(path);
-    if (rows.length > 0) result.xattrs.push({ index, rows });
+    if (rows.length > 0) result.xattrs.push({ index, packed: packXattrs(rows) });
     result.add(read.bytes);
   }
   batches.set(batch, result.contents);
