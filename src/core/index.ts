@@ -4,6 +4,7 @@
  * Owns no state and does no input or output. Imports nothing of this project.
  */
 export * from './byte-path.js';
+export * from './checked-line.js';
 export * from './clock.js';
 export * from './errno.js';
 export * from './errors.js';

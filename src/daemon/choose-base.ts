@@ -57,7 +57,7 @@ export async function chooseBase(
   const manifest = openManifest(await fetch(base.root));
   try {
     if (request.readOnly) folder.writeBase(base);
-    else if (kept?.base.root !== base.root || kept.numbersEnd === undefined) {
+    else if (kept === undefined || !isSameBase(kept.base, base) || kept.numbersEnd === undefined) {
       const inUse = Math.max(manifest.nextIno, manifest.nextCookie);
       LayerSet.create(folder.dir, base, await reserveNumbers(catalog, base.workspace, inUse));
     }
@@ -65,6 +65,11 @@ export async function chooseBase(
     manifest.close();
   }
   return { base, resumedEdits: false };
+}
+
+/** A version may have the tree of an earlier one, which it brought back. */
+function isSameBase(one: BaseVersion, other: BaseVersion): boolean {
+  return one.seq === other.seq && one.root === other.root;
 }
 
 /** Whether the layers in the folder hold anything that is not published. The base's manifest must be there. */

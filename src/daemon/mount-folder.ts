@@ -1,13 +1,21 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { CairnError, homeLayout, isOfShape, systemCode, type JsonShape } from '../core/index.js';
+import {
+  CairnError,
+  checkedLine,
+  homeLayout,
+  isOfShape,
+  lineOfChecked,
+  systemCode,
+  type JsonShape,
+} from '../core/index.js';
 import { BASE_VERSION_SHAPE, type BaseVersion } from '../upper/index.js';
 import type { MountRequest } from './mount-control.js';
 
 /** The name of its control socket in a mount's folder. */
 export const CONTROL_SOCKET = 'control.sock';
 
-const REQUEST_FORMAT = 1;
+const REQUEST_FORMAT = 2;
 
 const REQUEST_SHAPE: JsonShape = {
   format: 'count',
@@ -68,7 +76,7 @@ export class MountFolder {
     const temporary = path.join(this.dir, 'request.json.new');
     // `flush`: without it a power loss may leave an empty file of this name.
     const flags = { mode: 0o600, flush: true };
-    fs.writeFileSync(temporary, JSON.stringify({ format: REQUEST_FORMAT, ...request }), flags);
+    fs.writeFileSync(temporary, checkedLine(JSON.stringify({ format: REQUEST_FORMAT, ...request })), flags);
     fs.renameSync(temporary, path.join(this.dir, 'request.json'));
     // An fsync on the mount counts on the names that lead to the layers.
     const mounts = path.dirname(this.dir);
@@ -92,7 +100,7 @@ export class MountFolder {
 
   /** What a read-only mount stands on, for the daemon that takes over: the head may have moved since. */
   writeBase(base: BaseVersion): void {
-    fs.writeFileSync(path.join(this.dir, 'base.json'), JSON.stringify(base), { mode: 0o600 });
+    fs.writeFileSync(path.join(this.dir, 'base.json'), checkedLine(JSON.stringify(base)), { mode: 0o600 });
   }
 
   /** Undefined while nothing was mounted read-only here. */
@@ -124,8 +132,9 @@ export class MountFolder {
       throw error;
     }
     try {
-      const value: unknown = JSON.parse(text);
-      if (isOfShape(value, shape)) return value;
+      const { line, fits } = lineOfChecked(text);
+      const value: unknown = JSON.parse(line);
+      if (fits === true && isOfShape(value, shape)) return value;
     } catch {
       // As what is no JSON.
     }

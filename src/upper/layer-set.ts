@@ -1,9 +1,10 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { crc32 } from 'node:zlib';
 import {
   CairnError,
+  checkedLine,
   isOfShape,
+  lineOfChecked,
   systemCode,
   type Ino,
   type JsonShape,
@@ -225,7 +226,8 @@ export class LayerSet {
     const temporary = `${file}.new`;
     const fd = fs.openSync(temporary, 'w', 0o600);
     try {
-      fs.writeSync(fd, stateText(state));
+      // Whatever the file does not name is swept: a digit that changed must not be believed.
+      fs.writeSync(fd, checkedLine(JSON.stringify(state)));
       fs.fsyncSync(fd);
     } finally {
       fs.closeSync(fd);
@@ -248,23 +250,14 @@ export class LayerSet {
   }
 }
 
-/**
- * The text of `layers.json`: the state, and on the next line its CRC-32 in hex. Whatever the file does not name is swept, so that a digit
- * that changed must not be believed.
- */
-function stateText(state: LayerSetState): string {
-  const json = JSON.stringify(state);
-  return `${json}\n${crc32(json).toString(16)}\n`;
-}
-
-/** Throws for what `stateText` did not make; files of earlier releases have no second line. */
+/** Throws for what is not a checked line of a state; files of earlier releases have no checksum. */
 function parseState(text: string): LayerSetState {
-  const [json = '', checksum] = text.split('\n');
-  const state = JSON.parse(json) as LayerSetState;
+  const { line, fits } = lineOfChecked(text);
+  const state = JSON.parse(line) as LayerSetState;
   if (!isOfShape(state, STATE_SHAPE)) throw new Error('fields are missing, or of another kind');
   const { format } = state as { format: number };
   if (format !== FORMAT && format !== FORMAT_WITHOUT_CHECKSUM) throw new Error(`format ${String(format)}`);
-  if (format === FORMAT_WITHOUT_CHECKSUM ? checksum !== undefined : checksum !== crc32(json).toString(16))
+  if (fits !== (format === FORMAT_WITHOUT_CHECKSUM ? undefined : true))
     throw new Error('the checksum does not fit');
   return { ...state, format: FORMAT };
 }

@@ -70,7 +70,9 @@ async function damagedFolder(t: Test): Promise<void> {
     const folder = readdirSync(`${home.dir}/mounts`).find(
       (mount) =>
         (
-          JSON.parse(readFileSync(`${home.dir}/mounts/${mount}/request.json`, 'utf8')) as {
+          JSON.parse(
+            readFileSync(`${home.dir}/mounts/${mount}/request.json`, 'utf8').split('\n', 1)[0] ?? '',
+          ) as {
             mountpoint: string;
           }
         ).mountpoint === other.mountpoint,

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { readConfigFile } from '../../../src/cli/config-file.js';
-import { CairnError } from '../../../src/core/index.js';
+import { CairnError, checkedLine } from '../../../src/core/index.js';
 import type { MountRequest } from '../../../src/daemon/index.js';
 import { MountFolder } from '../../../src/daemon/mount-folder.js';
 import { mutatedJson } from '../mutate.js';
@@ -55,13 +55,17 @@ export const settings: Target = {
             case 1:
               writeFileSync(
                 path.join(folder.dir, 'request.json'),
-                mutatedJson({ format: 1, ...REQUEST }, random),
+                checkedLine(mutatedJson({ format: 2, ...REQUEST }, random)),
                 'latin1',
               );
               checkLike(REQUEST, folder.request());
               break;
             default:
-              writeFileSync(path.join(folder.dir, 'base.json'), mutatedJson(BASE, random), 'latin1');
+              writeFileSync(
+                path.join(folder.dir, 'base.json'),
+                checkedLine(mutatedJson(BASE, random)),
+                'latin1',
+              );
               checkLike(BASE, folder.base());
           }
           return 'read';
