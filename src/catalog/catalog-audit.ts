@@ -1,10 +1,10 @@
-import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { CairnError, contentIdOf, messageOf, type ContentId, type ManifestRoot } from '../core/index.js';
 import type { FileRow, Version } from './catalog.js';
 import { isSoundContent } from './extent-record.js';
-import { sqlitePath } from './sqlite-path.js';
+import { placeOf, shownUrl } from './open-catalog.js';
 
 /** What mends a problem of a catalog; undefined: nothing that is known here. */
 export type CatalogRemedy =
@@ -28,8 +28,8 @@ const INTEGRITY_MESSAGES_MAX = 20;
 type VersionRow = { workspace: string; seq: number; root: Buffer; files: number; bytes: number };
 
 /**
- * A catalog, read only to be checked. Not a byte of its files changes: a database nobody has open is read from a copy in `scratch`, because
- * SQLite would leave files beside it; one that is in use is read where it is.
+ * A catalog of one moment, read only to be checked. Not a byte of its files changes: a database nobody has open is read from a copy in `scratch`,
+ * because SQLite would leave files beside it; one that is in use is read where it is. Of one in PostgreSQL the rows are copied.
  */
 export class CatalogAudit {
   readonly #path: string;
@@ -45,12 +45,23 @@ export class CatalogAudit {
   }
 
   /** Undefined when there is no catalog yet. Throws `CairnError`: `corrupt`, `unsupported`, and as the URL is read. */
-  static open(url: string, scratch: string): CatalogAudit | undefined {
-    const path = sqlitePath(url);
-    if (!existsSync(path)) return undefined;
+  static async open(url: string, scratch: string): Promise<CatalogAudit | undefined> {
+    const place = placeOf(url);
+    if (place.kind === 'sqlite') {
+      const { path } = place;
+      return existsSync(path) ? CatalogAudit.#read(path, copyUnlessInUse(scratch, path)) : undefined;
+    }
+    const shown = shownUrl(place, url);
+    const copy = join(scratch, 'catalog.sqlite');
+    const { copyPostgresCatalog } = await import('./catalog-copy.js');
+    return (await copyPostgresCatalog(url, shown, copy)) ? CatalogAudit.#read(shown, copy) : undefined;
+  }
+
+  /** `file`: where the catalog called `path` can be read. */
+  static #read(path: string, file: string): CatalogAudit {
     let database: Database.Database | undefined;
     try {
-      database = new Database(existsSync(`${path}-shm`) ? path : copyInto(scratch, path), { readonly: true });
+      database = new Database(file, { readonly: true });
       database.pragma('query_only = ON');
       database.pragma('trusted_schema = OFF');
       database.pragma('cell_size_check = ON');
@@ -259,11 +270,19 @@ function unreadable(path: string, error: unknown): CairnError {
   });
 }
 
-/** What an audit reads: the database, and its log where a process that died has left one. */
-function copyInto(scratch: string, path: string): string {
+/** What an audit reads: the database where it is, or a copy of it, and of its log where a process that died has left one. */
+function copyUnlessInUse(scratch: string, path: string): string {
+  const isInUse = (): boolean => existsSync(`${path}-shm`);
+  if (isInUse()) return path;
   mkdirSync(scratch, { recursive: true, mode: 0o700 });
   const copy = join(scratch, basename(path));
+  const before = statSync(path, { bigint: true });
   copyFileSync(path, copy);
   if (existsSync(`${path}-wal`)) copyFileSync(`${path}-wal`, `${copy}-wal`);
+  // Somebody may have come meanwhile, and gone again: then the copy is of more than one moment.
+  if (isInUse() || statSync(path, { bigint: true }).mtimeNs !== before.mtimeNs) {
+    rmSync(`${copy}-wal`, { force: true });
+    return copyUnlessInUse(scratch, path);
+  }
   return copy;
 }

@@ -30,6 +30,16 @@ export async function migrateToLatest(
   throw error instanceof Error ? error : new Error('the migrations failed', { cause: error });
 }
 
+/** Whether all migrations of this release have run on a catalog. Only reads. Throws `unsupported` as `migrateToLatest` does. */
+export async function isMigrated(
+  db: Kysely<CatalogSchema>,
+  dialect: SchemaDialect,
+  url: string,
+): Promise<'wholly' | 'in part' | 'not at all'> {
+  if (!(await isBehind(db, catalogMigrations(dialect), url))) return 'wholly';
+  return (await executedMigrations(db)).length === 0 ? 'not at all' : 'in part';
+}
+
 async function isBehind(
   db: Kysely<CatalogSchema>,
   migrations: Record<string, Migration>,

@@ -61,7 +61,7 @@ async function openDatabase(place: Place, url: string): Promise<OpenDatabase> {
   return { db: openPostgresDatabase(url, shownUrl(place, url)), dialect: postgresSchemaDialect };
 }
 
-function placeOf(url: string): Place {
+export function placeOf(url: string): Place {
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1]?.toLowerCase();
   switch (scheme) {
     case 'sqlite':
@@ -79,7 +79,7 @@ function placeOf(url: string): Place {
 }
 
 /** The URL without a password, for messages and logs. */
-function shownUrl(place: Place, url: string): string {
+export function shownUrl(place: Place, url: string): string {
   if (place.kind === 'sqlite') return url;
   const { protocol, username, host, pathname } = new URL(url);
   return `${protocol}//${username === '' ? '' : `${username}@`}${host}${pathname}`;

@@ -148,7 +148,7 @@ async function openAudit(
   reporter: Reporter,
 ): Promise<CatalogAudit | undefined> {
   try {
-    return CatalogAudit.open(catalog, scratch.dir);
+    return await CatalogAudit.open(catalog, scratch.dir);
   } catch (error) {
     rethrowUnlessCorrupt(error);
     if (only !== undefined) throw error;

@@ -1,5 +1,5 @@
 import { CatalogRepair, type AuditedVersion, type CatalogProblem } from '../catalog/index.js';
-import { ROOT_INO, type ContentId } from '../core/index.js';
+import { CairnError, ROOT_INO, type ContentId } from '../core/index.js';
 import { walk, type ManifestReader } from '../manifest/index.js';
 import { nameOf, type CheckParts } from './check-parts.js';
 import type { Repair } from './finding.js';
@@ -34,6 +34,11 @@ export async function withRepair(
   parts: CheckParts,
   work: (repair: CatalogRepair) => Promise<void> | void,
 ): Promise<void> {
+  if (!parts.catalogUrl.startsWith('sqlite:'))
+    throw new CairnError(
+      'unsupported',
+      'only a catalog in SQLite is repaired; restore this one from a backup',
+    );
   const repair = new CatalogRepair(parts.catalogUrl);
   try {
     await work(repair);

@@ -55,11 +55,11 @@ function buildTree(dir: string): void {
   closeSync(sparse);
 }
 
-export async function startSite(t: Test): Promise<CheckSite> {
+export async function startSite(t: Test, catalogUrl?: string): Promise<CheckSite> {
   const dir = scratchFolder(t);
   const [home, tree] = [join(dir, 'home'), join(dir, 'tree')];
   buildTree(tree);
-  const stores = await openStores(home);
+  const stores = await openStores(home, catalogUrl);
   const versions: Version[] = [];
   const publish = async (): Promise<void> => {
     versions.push((await stores.import(tree)).version);

@@ -27,11 +27,14 @@ export interface Stores {
   close(): Promise<void>;
 }
 
-export async function openStores(home: string): Promise<Stores> {
+export async function openStores(
+  home: string,
+  catalogUrl = `sqlite://${home}/catalog.sqlite`,
+): Promise<Stores> {
   mkdirSync(home, { recursive: true });
   const objects = await openObjectStore(`file://${home}/store`);
   const blocks = await openBlockStore({ objects, cacheDir: `${home}/cache`, cacheBudgetBytes: 1e9 });
-  const catalog = await openCatalog(`sqlite://${home}/catalog.sqlite`);
+  const catalog = await openCatalog(catalogUrl);
   const manifestDir = `${home}/manifests`;
   const open = async ({ root }: Version): Promise<ManifestReader> =>
     openManifest(await fetchManifest({ root, dir: manifestDir, blocks, objects }));
