@@ -4,6 +4,7 @@ import type { Catalog } from '../catalog/index.js';
 import { changeManifest, type ManifestBuilder, type ManifestReader } from '../manifest/index.js';
 import { MergedView, type UpperLayer } from '../upper/index.js';
 import { ChangedContent } from './changed-content.js';
+import { ContentPacker } from './content-packer.js';
 
 export interface ApplyOptions {
   /** Sealed: nothing writes to it any more. */
@@ -17,7 +18,8 @@ export interface AppliedLayer {
   /** How many inodes other than directories it touched. */
   changedFiles: number;
   writtenPieces: ReadonlySet<number>;
-  content: ChangedContent;
+  /** With what had to be stored. */
+  packer: ContentPacker;
 }
 
 /** Changes the copy of the parent's manifest at `path` into the version's, and stores the content that is new. */
@@ -27,19 +29,19 @@ export async function applyLayer(
   parent: ManifestReader,
 ): Promise<AppliedLayer> {
   const builder = changeManifest(path);
+  const packer = new ContentPacker({ blocks, catalog, embedBelowBytes });
   try {
     const content = new ChangedContent({
       view: new MergedView([layer], parent),
       parent,
       blocks,
-      catalog,
-      embedBelowBytes,
+      packer,
       setContent: (ino, fileContent) => {
         builder.setContent(ino, fileContent);
       },
     });
     const changedFiles = await copyRows(builder, layer, parent, content);
-    return { changedFiles, writtenPieces: builder.finish(), content };
+    return { changedFiles, writtenPieces: builder.finish(), packer };
   } catch (error) {
     builder.abandon();
     throw error;
