@@ -5,6 +5,12 @@ export interface Workspace {
   /** `seq` of the newest version; 0 while there is none. */
   headSeq: number;
   createdAtMs: number;
+  /** Another one: what was known of the workspace was of another that had this name. */
+  generation: string;
+  /** It takes no version. */
+  readOnly: boolean;
+  /** What the files of a version may have together. */
+  quotaBytes?: number;
 }
 
 export interface Version {

@@ -11,5 +11,7 @@
 export type * from './catalog.js';
 export { CatalogAudit, type AuditedVersion, type CatalogProblem } from './catalog-audit.js';
 export { CatalogRepair } from './catalog-repair.js';
-export { openCatalog, openCatalogInUse } from './open-catalog.js';
+export type * from './service-catalog.js';
+export { openCatalog, openCatalogInUse, openServiceCatalog } from './open-catalog.js';
+export { noWorkspace } from './sql-catalog.js';
 export { checkWorkspaceName } from './workspace-name.js';

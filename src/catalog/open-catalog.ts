@@ -5,6 +5,7 @@ import type { Catalog } from './catalog.js';
 import { CatalogInUse } from './catalog-in-use.js';
 import { migrateToLatest, type SchemaDialect } from './migrations.js';
 import type { CatalogSchema } from './schema.js';
+import type { ServiceCatalog } from './service-catalog.js';
 import { SqlCatalog } from './sql-catalog.js';
 import { openSqliteDatabase, sqliteSchemaDialect } from './sqlite-database.js';
 import { CATALOG_URL_HINT as HINT, sqlitePath } from './sqlite-path.js';
@@ -24,6 +25,19 @@ type Place = { kind: 'sqlite'; path: string } | { kind: 'postgres' };
  * database), `not-found` (no such database), `access-denied`, `corrupt`, `no-space`, `unreachable` (busy for a minute, no server), `failed`.
  */
 export async function openCatalog(url: string): Promise<Catalog> {
+  const { db, shown } = await openMigrated(url);
+  return new SqlCatalog(shown, db);
+}
+
+/** The catalog with all that a service keeps beside it. Throws as `openCatalog` does. */
+export async function openServiceCatalog(url: string): Promise<ServiceCatalog> {
+  // What only a service needs is loaded by none else.
+  const { SqlServiceCatalog } = await import('./sql-service-catalog.js');
+  const { db, shown } = await openMigrated(url);
+  return new SqlServiceCatalog(shown, db);
+}
+
+async function openMigrated(url: string): Promise<{ db: Kysely<CatalogSchema>; shown: string }> {
   const place = placeOf(url);
   const { db, dialect } = await openDatabase(place, url);
   const shown = shownUrl(place, url);
@@ -33,7 +47,7 @@ export async function openCatalog(url: string): Promise<Catalog> {
     await db.destroy();
     throw error;
   }
-  return new SqlCatalog(shown, db);
+  return { db, shown };
 }
 
 /**

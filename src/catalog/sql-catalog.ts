@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Kysely, Selectable, Transaction } from 'kysely';
 import {
   blockIdOf,
@@ -36,7 +37,7 @@ export class SqlCatalog implements Catalog {
     await this.#db.transaction().execute((transaction) =>
       transaction
         .insertInto('workspace')
-        .values({ name, head_seq: 0, created_at_ms: Date.now() })
+        .values({ name, head_seq: 0, created_at_ms: Date.now(), generation: randomUUID() })
         .onConflict((conflict) => conflict.doNothing())
         .execute(),
     );
@@ -317,7 +318,14 @@ function sameFile(one: FileRow, other: FileRow): boolean {
 }
 
 function workspaceOf(row: Selectable<CatalogSchema['workspace']>): Workspace {
-  return { name: row.name, headSeq: row.head_seq, createdAtMs: row.created_at_ms };
+  return {
+    name: row.name,
+    headSeq: row.head_seq,
+    createdAtMs: row.created_at_ms,
+    generation: row.generation,
+    readOnly: row.read_only !== 0,
+    ...(row.quota_bytes !== null && { quotaBytes: row.quota_bytes }),
+  };
 }
 
 function versionOf(workspace: string, row: Selectable<CatalogSchema['version']>): Version {
@@ -351,7 +359,8 @@ function digestOf(bytes: Buffer): Buffer {
   return bytes;
 }
 
-function noWorkspace(name: string): CairnError {
+/** The same words whether there is none, or one that who asks may know nothing of. */
+export function noWorkspace(name: string): CairnError {
   return new CairnError('not-found', `no workspace "${name}"`);
 }
 

@@ -1,9 +1,9 @@
-import { CairnError } from '../../core/index.js';
+import { CairnError, jsonPath } from '../../core/index.js';
 import type { StatusEntry } from '../../daemon/index.js';
 import { CHANGE_LETTERS, CHANGE_LETTERS_HELP } from '../change-letters.js';
 import { defineCommand } from '../command.js';
 import { withMount } from '../find-mount.js';
-import { displayPath, jsonPath } from '../path-text.js';
+import { displayPath } from '../path-text.js';
 import { publishingLines } from '../publishing-lines.js';
 import { sizeText } from '../quantities.js';
 

@@ -1,0 +1,20 @@
+import type { Kysely } from 'kysely';
+import type { CatalogSchema } from './schema.js';
+import type { ServiceCatalog } from './service-catalog.js';
+import { SqlCatalog } from './sql-catalog.js';
+import { SqlTokenRegister } from './sql-token-register.js';
+
+/** Everything on one database. */
+export class SqlServiceCatalog implements ServiceCatalog {
+  readonly catalog: SqlCatalog;
+  readonly tokens: SqlTokenRegister;
+
+  constructor(shownUrl: string, db: Kysely<CatalogSchema>) {
+    this.catalog = new SqlCatalog(shownUrl, db);
+    this.tokens = new SqlTokenRegister(db);
+  }
+
+  async close(): Promise<void> {
+    await this.catalog.close();
+  }
+}
