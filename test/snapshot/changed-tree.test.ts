@@ -87,12 +87,12 @@ function refusal(tree: ChangedTree, change: PathChange): ErrorCode | undefined {
   }
 }
 
-/** Where cookies are not the base's, an entry of the same name had another. */
+/** An entry of an inode that was there under this name has its cookie; one that was deleted and made again may have another. */
 function checkCookies(base: ManifestReader, result: ManifestReader): void {
   for (const { ino } of result.inodes()) {
-    for (const { name, cookie } of result.list(ino, 0, 10_000)) {
+    for (const { name, cookie, ino: named } of result.list(ino, 0, 10_000)) {
       const before = base.lookup(ino, name);
-      if (before !== undefined && before.cookie !== cookie)
+      if (before?.ino === named && before.cookie !== cookie)
         throw new Error(`${name.toString('latin1')} has another cookie`);
     }
   }
