@@ -9,6 +9,7 @@
  *
  * Never deletes an object, never changes a directory it imports or a layer it publishes, never writes over what is there.
  */
+export { tarTree, zipTree, type ArchiveOptions } from './archive-tree.js';
 export { ContentPacker, type ContentPackerOptions } from './content-packer.js';
 export {
   importDirectory,
