@@ -224,6 +224,15 @@ void t.test('lookups, listings and changes are answered from indexes', async (t)
     planOf(rowsEndedBetween(db, 1, 4, 5).compile())[0],
     'USING INDEX file_to (workspace_id=? AND to_seq>?',
   );
+  const page = { limit: 10, after: Buffer.from('a') };
+  t.match(
+    planOf(rowsEndedBetween(db, 1, 4, 5, page).compile())[1],
+    'USING INDEX file_to (workspace_id=? AND to_seq>?',
+  );
+  t.match(
+    planOf(rowsBegunBetween(db, 1, 4, 5, page).compile())[1],
+    'USING INDEX file_from (workspace_id=? AND from_seq>?',
+  );
 });
 
 void t.test('a head that is not the newest version is neither shown nor published on', async (t) => {
