@@ -27,12 +27,42 @@ export class CatalogInUse implements Catalog {
     return await (await this.#catalog()).workspaces();
   }
 
+  async changeWorkspace(
+    ...given: Parameters<Catalog['changeWorkspace']>
+  ): ReturnType<Catalog['changeWorkspace']> {
+    return await (await this.#catalog()).changeWorkspace(...given);
+  }
+
+  async trashWorkspace(name: string): ReturnType<Catalog['trashWorkspace']> {
+    return await (await this.#catalog()).trashWorkspace(name);
+  }
+
+  async undeleteWorkspace(name: string): ReturnType<Catalog['undeleteWorkspace']> {
+    return await (await this.#catalog()).undeleteWorkspace(name);
+  }
+
+  async forkWorkspace(...given: Parameters<Catalog['forkWorkspace']>): ReturnType<Catalog['forkWorkspace']> {
+    return await (await this.#catalog()).forkWorkspace(...given);
+  }
+
   async version(workspace: string, seq?: number): ReturnType<Catalog['version']> {
     return await (await this.#catalog()).version(workspace, seq);
   }
 
   async taggedVersion(workspace: string, tag: string): ReturnType<Catalog['taggedVersion']> {
     return await (await this.#catalog()).taggedVersion(workspace, tag);
+  }
+
+  async tags(workspace: string): ReturnType<Catalog['tags']> {
+    return await (await this.#catalog()).tags(workspace);
+  }
+
+  async setTag(workspace: string, tag: string, seq: number): ReturnType<Catalog['setTag']> {
+    return await (await this.#catalog()).setTag(workspace, tag, seq);
+  }
+
+  async deleteTag(workspace: string, tag: string): ReturnType<Catalog['deleteTag']> {
+    await (await this.#catalog()).deleteTag(workspace, tag);
   }
 
   async versions(...given: Parameters<Catalog['versions']>): ReturnType<Catalog['versions']> {
@@ -59,8 +89,8 @@ export class CatalogInUse implements Catalog {
     return await (await this.#catalog()).files(...given);
   }
 
-  async changes(workspace: string, fromSeq: number, toSeq: number): ReturnType<Catalog['changes']> {
-    return await (await this.#catalog()).changes(workspace, fromSeq, toSeq);
+  async changes(...given: Parameters<Catalog['changes']>): ReturnType<Catalog['changes']> {
+    return await (await this.#catalog()).changes(...given);
   }
 
   async knownContents(ids: readonly ContentId[]): ReturnType<Catalog['knownContents']> {

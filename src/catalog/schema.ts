@@ -2,8 +2,8 @@ import type { Generated } from 'kysely';
 
 /**
  * The catalog's tables as queries see them, the same in every dialect. Bytes are BLOB or bytea, times are milliseconds since the
- * epoch, sizes are bytes, ids are the 32 bytes they stand for. What belongs to a workspace refers to it with ON DELETE CASCADE or is deleted with it
- * by `trash.ts`.
+ * epoch, sizes are bytes, ids are the 32 bytes they stand for. What belongs to a workspace refers to it with
+ * ON DELETE CASCADE, or is deleted with it by trash.ts.
  */
 export interface CatalogSchema {
   workspace: WorkspaceTable;

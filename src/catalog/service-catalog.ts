@@ -42,5 +42,7 @@ export interface TokenRegister {
 export interface ServiceCatalog {
   readonly catalog: Catalog;
   readonly tokens: TokenRegister;
+  /** Deletes for good what has been in the trash for its term. Returns the names. */
+  emptyTrash(nowMs: number): Promise<string[]>;
   close(): Promise<void>;
 }

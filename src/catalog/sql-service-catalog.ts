@@ -3,15 +3,23 @@ import type { CatalogSchema } from './schema.js';
 import type { ServiceCatalog } from './service-catalog.js';
 import { SqlCatalog } from './sql-catalog.js';
 import { SqlTokenRegister } from './sql-token-register.js';
+import { emptyTrash } from './trash.js';
 
 /** Everything on one database. */
 export class SqlServiceCatalog implements ServiceCatalog {
   readonly catalog: SqlCatalog;
   readonly tokens: SqlTokenRegister;
 
+  readonly #db: Kysely<CatalogSchema>;
+
   constructor(shownUrl: string, db: Kysely<CatalogSchema>) {
+    this.#db = db;
     this.catalog = new SqlCatalog(shownUrl, db);
     this.tokens = new SqlTokenRegister(db);
+  }
+
+  async emptyTrash(nowMs: number): Promise<string[]> {
+    return await emptyTrash(this.#db, nowMs);
   }
 
   async close(): Promise<void> {
