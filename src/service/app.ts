@@ -12,7 +12,9 @@ import { CairnError } from '../core/index.js';
 import { PROBLEM_TYPE } from '../wire/index.js';
 import { enforceAccess } from './access/enforce-access.js';
 import type { ServiceContext } from './context.js';
+import { routedUrl } from './file-url.js';
 import { problemDocument } from './http-problem.js';
+import { fileRoutes } from './routes/files.js';
 import { healthRoutes } from './routes/health.js';
 import { workspaceRoutes } from './routes/workspaces.js';
 import type { ServiceApp } from './service-app.js';
@@ -35,6 +37,7 @@ export async function buildApp(context: ServiceContext, { tls }: AppOptions = {}
     genReqId: () => randomUUID(),
     requestIdHeader: false,
     bodyLimit: BODY_MAX_BYTES,
+    rewriteUrl: ({ url = '/' }) => routedUrl(url),
     routerOptions: { maxParamLength: 65_536 },
   }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
@@ -44,6 +47,7 @@ export async function buildApp(context: ServiceContext, { tls }: AppOptions = {}
   await app.register(async (routes: ServiceApp) => {
     await healthRoutes(routes, context);
     await workspaceRoutes(routes, context);
+    await fileRoutes(routes, context);
   });
   await app.ready();
   return app;
@@ -64,8 +68,12 @@ function answerProblems(app: ServiceApp): void {
       .send(problem);
   });
   app.setNotFoundHandler((request) => {
-    throw new CairnError('not-found', `there is no ${request.method} ${request.url.split('?', 1)[0] ?? ''}`, {
-      hint: 'see /docs',
-    });
+    throw new CairnError(
+      'not-found',
+      `there is no ${request.method} ${request.originalUrl.split('?', 1)[0] ?? ''}`,
+      {
+        hint: 'see /docs',
+      },
+    );
   });
 }

@@ -5,6 +5,8 @@ import { openBlockStore } from '../blocks/index.js';
 import { openServiceCatalog } from '../catalog/index.js';
 import { openObjectStore } from '../objects/index.js';
 import type { ServiceContext } from './context.js';
+import { HeadPublisher } from './head-publisher.js';
+import { OpenManifests } from './open-manifests.js';
 
 export interface ServiceParts {
   /** `sqlite:///file` or `postgres://…` */
@@ -39,7 +41,10 @@ export async function openService(
       cacheBudgetBytes: parts.cacheBudgetBytes,
     });
     opened.push(blocks);
-    return { context: { catalog, tokens, objects, blocks, log, dir }, close };
+    const manifests = await OpenManifests.at({ dir, blocks, objects });
+    opened.push(manifests);
+    const publisher = new HeadPublisher({ catalog, objects, blocks, manifests });
+    return { context: { catalog, tokens, objects, blocks, manifests, publisher, log, dir }, close };
   } catch (error) {
     await close();
     throw error;

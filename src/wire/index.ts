@@ -8,6 +8,7 @@
  * must not pay for it.
  */
 export * from './access.js';
+export * from './file-schemas.js';
 export * from './problem.js';
 export * from './schemas.js';
 export { ServiceClient, type ServiceRequest } from './service-client.js';
