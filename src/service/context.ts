@@ -1,5 +1,5 @@
 import type { BlockStore } from '../blocks/index.js';
-import type { Catalog, TokenRegister } from '../catalog/index.js';
+import type { BlockAccess, Catalog, TokenRegister } from '../catalog/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import type { Logger } from 'pino';
 
@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 export interface ServiceContext {
   catalog: Catalog;
   tokens: TokenRegister;
+  blockAccess: BlockAccess;
   objects: ObjectStore;
   blocks: BlockStore;
   log: Logger;

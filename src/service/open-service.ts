@@ -29,7 +29,7 @@ export async function openService(
   };
   try {
     const serviceCatalog = await openServiceCatalog(parts.catalog);
-    const { catalog, tokens } = serviceCatalog;
+    const { catalog, tokens, blockAccess } = serviceCatalog;
     opened.push(serviceCatalog);
     const objects = await openObjectStore(parts.store, { inUse: !(await catalog.isEmpty()) });
     opened.push(objects);
@@ -39,7 +39,7 @@ export async function openService(
       cacheBudgetBytes: parts.cacheBudgetBytes,
     });
     opened.push(blocks);
-    return { context: { catalog, tokens, objects, blocks, log, dir }, close };
+    return { context: { catalog, tokens, blockAccess, objects, blocks, log, dir }, close };
   } catch (error) {
     await close();
     throw error;
