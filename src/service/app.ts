@@ -15,20 +15,30 @@ import type { ServiceContext } from './context.js';
 import { routedUrl } from './file-url.js';
 import { problemDocument } from './http-problem.js';
 import { fileRoutes } from './routes/files.js';
+import { HeldBlocks } from './held-blocks.js';
+import { blockRoutes } from './routes/blocks.js';
+import { changeRoutes } from './routes/changes.js';
+import { publicationRoutes } from './routes/publications.js';
 import { healthRoutes } from './routes/health.js';
 import { workspaceRoutes } from './routes/workspaces.js';
 import type { ServiceApp } from './service-app.js';
+import { verifyPublication } from './verify-publication.js';
 
 export interface AppOptions {
   /** PEM, for a server that speaks TLS itself. */
   tls?: { cert: Buffer; key: Buffer } | undefined;
+  /** What is held against a publication before the catalog gets it. */
+  checkPublication?: typeof verifyPublication;
 }
 
 /** A JSON body, at most; routes that take more say so. */
 const BODY_MAX_BYTES = 1024 * 1024;
 
 /** The service's routes on `context`, which stays the caller's to close. Listens nowhere yet. */
-export async function buildApp(context: ServiceContext, { tls }: AppOptions = {}): Promise<ServiceApp> {
+export async function buildApp(
+  context: ServiceContext,
+  { tls, checkPublication = verifyPublication }: AppOptions = {},
+): Promise<ServiceApp> {
   const logger: FastifyBaseLogger = context.log;
   const app: ServiceApp = fastify({
     loggerInstance: logger,
@@ -43,11 +53,15 @@ export async function buildApp(context: ServiceContext, { tls }: AppOptions = {}
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   answerProblems(app);
+  const held = new HeldBlocks(context);
   enforceAccess(app, context);
   await app.register(async (routes: ServiceApp) => {
     await healthRoutes(routes, context);
     await workspaceRoutes(routes, context);
     await fileRoutes(routes, context);
+    await blockRoutes(routes, context, held);
+    await publicationRoutes(routes, context, held, checkPublication);
+    await changeRoutes(routes, context);
   });
   await app.ready();
   return app;

@@ -1,5 +1,5 @@
 import type { BlockStore } from '../blocks/index.js';
-import type { Catalog, TokenRegister } from '../catalog/index.js';
+import type { BlockAccess, Catalog, TokenRegister } from '../catalog/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import type { Logger } from 'pino';
 import type { HeadPublisher } from './head-publisher.js';
@@ -9,6 +9,7 @@ import type { OpenManifests } from './open-manifests.js';
 export interface ServiceContext {
   catalog: Catalog;
   tokens: TokenRegister;
+  blockAccess: BlockAccess;
   objects: ObjectStore;
   blocks: BlockStore;
   manifests: OpenManifests;

@@ -31,7 +31,7 @@ export async function openService(
   };
   try {
     const serviceCatalog = await openServiceCatalog(parts.catalog);
-    const { catalog, tokens } = serviceCatalog;
+    const { catalog, tokens, blockAccess } = serviceCatalog;
     opened.push(serviceCatalog);
     const objects = await openObjectStore(parts.store, { inUse: !(await catalog.isEmpty()) });
     opened.push(objects);
@@ -44,7 +44,10 @@ export async function openService(
     const manifests = await OpenManifests.at({ dir, blocks, objects });
     opened.push(manifests);
     const publisher = new HeadPublisher({ catalog, objects, blocks, manifests });
-    return { context: { catalog, tokens, objects, blocks, manifests, publisher, log, dir }, close };
+    return {
+      context: { catalog, tokens, blockAccess, objects, blocks, manifests, publisher, log, dir },
+      close,
+    };
   } catch (error) {
     await close();
     throw error;

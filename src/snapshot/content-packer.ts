@@ -16,6 +16,8 @@ const BATCH_FILES = 64;
 export interface ContentPackerOptions {
   blocks: BlockStore;
   catalog: Catalog;
+  /** For a version of which it is stored. */
+  workspace: string;
   /** Files below this go into the manifest instead of blocks. */
   embedBelowBytes: number;
 }
@@ -38,6 +40,7 @@ export class ContentPacker {
   readonly newContents: ContentRow[] = [];
   readonly #blocks: BlockStore;
   readonly #catalog: Catalog;
+  readonly #workspace: string;
   readonly #embedBelowBytes: number;
   readonly #pack = new PackWriter();
   /** What the pack holds, by content: where, and whose it is. */
@@ -47,9 +50,10 @@ export class ContentPacker {
   readonly #stored = new Map<ContentId, readonly Extent[]>();
   readonly #storedBlocks = new Set<BlockId>();
 
-  constructor({ blocks, catalog, embedBelowBytes }: ContentPackerOptions) {
+  constructor({ blocks, catalog, workspace, embedBelowBytes }: ContentPackerOptions) {
     this.#blocks = blocks;
     this.#catalog = catalog;
+    this.#workspace = workspace;
     this.#embedBelowBytes = embedBelowBytes;
   }
 
@@ -78,7 +82,8 @@ export class ContentPacker {
   async storeBlock(raw: Buffer): Promise<BlockId> {
     const id = blockIdOf(sha256(raw));
     if (this.#storedBlocks.has(id)) return id;
-    if (!(await this.#catalog.knownBlocks([id])).has(id)) this.newBlocks.push(await this.#blocks.put(raw));
+    if (!(await this.#catalog.knownBlocks(this.#workspace, [id])).has(id))
+      this.newBlocks.push(await this.#blocks.put(raw));
     this.#storedBlocks.add(id);
     return id;
   }
@@ -93,7 +98,10 @@ export class ContentPacker {
     const batch = this.#batch;
     if (batch.length === 0) return;
     this.#batch = [];
-    const known = await this.#catalog.knownContents(batch.map((file) => file.id));
+    const known = await this.#catalog.knownContents(
+      this.#workspace,
+      batch.map((file) => file.id),
+    );
     // Embedded content is known without extents; here it needs a block.
     for (const row of known) if (row.extents.length > 0) this.#stored.set(row.id, row.extents);
     for (const { id, bytes, placed } of batch) {

@@ -29,7 +29,12 @@ async function publish(
   publishId = randomUUID(),
 ): Promise<{ version: Version; created: boolean }> {
   const { blocks, catalog, objects, home } = stores;
-  const packer = new ContentPacker({ blocks, catalog, embedBelowBytes: EMBED_BELOW_DEFAULT_BYTES });
+  const packer = new ContentPacker({
+    blocks,
+    catalog,
+    workspace: 'demo',
+    embedBelowBytes: EMBED_BELOW_DEFAULT_BYTES,
+  });
   const puts: PathChange[] = [];
   for (const { path, bytes } of files) {
     const stored = await storeContent(piecesOf(bytes), packer);
@@ -161,7 +166,11 @@ void t.test('content that came as a stream is the content an import makes of it'
   const { version } = await stores.import(stores.source);
   const imported = await stores.open(version);
   const before = await keysOf(stores.objects);
-  const packer = new ContentPacker({ ...stores, embedBelowBytes: EMBED_BELOW_DEFAULT_BYTES });
+  const packer = new ContentPacker({
+    ...stores,
+    workspace: 'demo',
+    embedBelowBytes: EMBED_BELOW_DEFAULT_BYTES,
+  });
   for (const name of [...sizes.map(String), 'holes']) {
     const bytes = name === 'holes' ? holes : patternedBytes(Number(name), Number(name));
     const { size, content } = await storeContent(piecesOf(bytes), packer);

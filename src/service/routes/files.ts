@@ -209,7 +209,12 @@ export async function fileRoutes(app: ServiceApp, context: ServiceContext): Prom
         const { ws } = request.params;
         const { message, mode: permissions, mtimeMs } = request.query;
         await catalog.workspace(ws);
-        const packer = new ContentPacker({ blocks, catalog, embedBelowBytes: EMBED_BELOW_DEFAULT_BYTES });
+        const packer = new ContentPacker({
+          blocks,
+          catalog,
+          workspace: ws,
+          embedBelowBytes: EMBED_BELOW_DEFAULT_BYTES,
+        });
         const body = (request.body ?? Readable.from([])) as Readable;
         const { size, content } = await storeContent(body, packer);
         const put: PathChange = {
