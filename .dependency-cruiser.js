@@ -1,14 +1,15 @@
 // prettier-ignore
-const BELOW_DAEMON = ['core', 'posix', 'objects', 'blocks', 'manifest', 'catalog', 'upper', 'vfs', 'fuse', 'merge', 'snapshot'];
+const BELOW_DAEMON = ['core', 'posix', 'wire', 'objects', 'blocks', 'manifest', 'catalog', 'upper', 'vfs', 'fuse', 'merge', 'snapshot'];
 
 /** Who may import whom: the table of docs/ARCHITECTURE.md. A folder of src that is not in it may not exist. */
 const MAY_IMPORT = {
   core: [],
   posix: ['core'],
-  objects: ['core'],
+  wire: ['core'],
+  objects: ['core', 'wire'],
   blocks: ['core', 'objects'],
   manifest: ['core', 'blocks'],
-  catalog: ['core'],
+  catalog: ['core', 'wire'],
   upper: ['core', 'posix', 'manifest'],
   vfs: ['core', 'manifest', 'upper'],
   fuse: ['core', 'posix', 'vfs'],
@@ -16,7 +17,7 @@ const MAY_IMPORT = {
   snapshot: ['core', 'posix', 'objects', 'blocks', 'manifest', 'upper', 'catalog', 'merge'],
   check: ['core', 'posix', 'objects', 'blocks', 'manifest', 'catalog', 'upper', 'snapshot'],
   daemon: [...BELOW_DAEMON, 'check'],
-  service: ['core', 'blocks', 'manifest', 'catalog', 'snapshot'],
+  service: ['core', 'wire', 'objects', 'blocks', 'manifest', 'catalog', 'merge', 'snapshot'],
   cli: [...BELOW_DAEMON, 'check', 'daemon', 'service'],
 };
 

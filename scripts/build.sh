@@ -27,7 +27,7 @@ for entry in \
   node_modules/.bin/esbuild "$entry" \
     --bundle --splitting --platform=node --target=node20 --format=esm --outdir=dist/cairn --sourcemap --sources-content=false \
     --external:better-sqlite3 --external:zstd-napi --external:koffi --external:pino --external:cli-progress --external:pg '--external:@aws-sdk/*' \
-    '--external:@smithy/*' --log-level=warning
+    '--external:@smithy/*' --external:fastify '--external:@fastify/*' --external:prom-client --external:tar-stream --external:yazl --log-level=warning
 done
 # What changed while the compiler ran is compiled the next time.
 touch -r "$begin" dist/.built

@@ -1,4 +1,3 @@
-import type { BlockId, ContentId } from '../core/index.js';
 import type { Catalog, Publication } from './catalog.js';
 
 /**
@@ -27,6 +26,24 @@ export class CatalogInUse implements Catalog {
     return await (await this.#catalog()).workspaces();
   }
 
+  async changeWorkspace(
+    ...given: Parameters<Catalog['changeWorkspace']>
+  ): ReturnType<Catalog['changeWorkspace']> {
+    return await (await this.#catalog()).changeWorkspace(...given);
+  }
+
+  async trashWorkspace(name: string): ReturnType<Catalog['trashWorkspace']> {
+    return await (await this.#catalog()).trashWorkspace(name);
+  }
+
+  async undeleteWorkspace(name: string): ReturnType<Catalog['undeleteWorkspace']> {
+    return await (await this.#catalog()).undeleteWorkspace(name);
+  }
+
+  async forkWorkspace(...given: Parameters<Catalog['forkWorkspace']>): ReturnType<Catalog['forkWorkspace']> {
+    return await (await this.#catalog()).forkWorkspace(...given);
+  }
+
   async version(workspace: string, seq?: number): ReturnType<Catalog['version']> {
     return await (await this.#catalog()).version(workspace, seq);
   }
@@ -35,8 +52,24 @@ export class CatalogInUse implements Catalog {
     return await (await this.#catalog()).taggedVersion(workspace, tag);
   }
 
+  async tags(workspace: string): ReturnType<Catalog['tags']> {
+    return await (await this.#catalog()).tags(workspace);
+  }
+
+  async setTag(workspace: string, tag: string, seq: number): ReturnType<Catalog['setTag']> {
+    return await (await this.#catalog()).setTag(workspace, tag, seq);
+  }
+
+  async deleteTag(workspace: string, tag: string): ReturnType<Catalog['deleteTag']> {
+    await (await this.#catalog()).deleteTag(workspace, tag);
+  }
+
   async versions(...given: Parameters<Catalog['versions']>): ReturnType<Catalog['versions']> {
     return await (await this.#catalog()).versions(...given);
+  }
+
+  async newerVersion(...given: Parameters<Catalog['newerVersion']>): ReturnType<Catalog['newerVersion']> {
+    return await (await this.#catalog()).newerVersion(...given);
   }
 
   async publish(publication: Publication): ReturnType<Catalog['publish']> {
@@ -59,16 +92,16 @@ export class CatalogInUse implements Catalog {
     return await (await this.#catalog()).files(...given);
   }
 
-  async changes(workspace: string, fromSeq: number, toSeq: number): ReturnType<Catalog['changes']> {
-    return await (await this.#catalog()).changes(workspace, fromSeq, toSeq);
+  async changes(...given: Parameters<Catalog['changes']>): ReturnType<Catalog['changes']> {
+    return await (await this.#catalog()).changes(...given);
   }
 
-  async knownContents(ids: readonly ContentId[]): ReturnType<Catalog['knownContents']> {
-    return await (await this.#catalog()).knownContents(ids);
+  async knownContents(...given: Parameters<Catalog['knownContents']>): ReturnType<Catalog['knownContents']> {
+    return await (await this.#catalog()).knownContents(...given);
   }
 
-  async knownBlocks(ids: readonly BlockId[]): ReturnType<Catalog['knownBlocks']> {
-    return await (await this.#catalog()).knownBlocks(ids);
+  async knownBlocks(...given: Parameters<Catalog['knownBlocks']>): ReturnType<Catalog['knownBlocks']> {
+    return await (await this.#catalog()).knownBlocks(...given);
   }
 
   async isEmpty(): Promise<boolean> {

@@ -1,10 +1,17 @@
 import type { BlockId, ContentId, Extent, ManifestRoot } from '../core/index.js';
+import type { WaitOptions } from './head-watch.js';
 
 export interface Workspace {
   name: string;
   /** `seq` of the newest version; 0 while there is none. */
   headSeq: number;
   createdAtMs: number;
+  /** Another one: what was known of the workspace was of another that had this name. */
+  generation: string;
+  /** It takes no version. */
+  readOnly: boolean;
+  /** What the files of a version may have together. */
+  quotaBytes?: number | undefined;
 }
 
 export interface Version {
@@ -20,6 +27,22 @@ export interface Version {
   bytes: number;
   /** Chosen by whoever publishes; publishing twice with one id makes one version. */
   publishId: string;
+}
+
+/** A name for a version, which may be given to another one. */
+export interface Tag {
+  workspace: string;
+  name: string;
+  seq: number;
+  createdAtMs: number;
+}
+
+/** What a person decides about a workspace; what is absent stays. */
+export interface WorkspaceChange {
+  name?: string;
+  readOnly?: boolean;
+  /** null: none. */
+  quotaBytes?: number | null;
 }
 
 /** One path of a version. `hash` is undefined for what has no bytes (directories, devices, fifos). */
@@ -82,14 +105,43 @@ export interface Catalog {
   ensureWorkspace(name: string): Promise<Workspace>;
   workspace(name: string): Promise<Workspace>;
   workspaces(): Promise<Workspace[]>;
+  /** A name that is taken, in the trash too, is `conflict`. */
+  changeWorkspace(name: string, change: WorkspaceChange): Promise<Workspace>;
+  /** For every other call it is gone then; until the moment that is returned it can be had back, and nobody else gets its name. */
+  trashWorkspace(name: string): Promise<{ untilMs: number }>;
+  /** Has a workspace back as it was. `not-found` when none of that name is in the trash. */
+  undeleteWorkspace(name: string): Promise<Workspace>;
+  /**
+   * A new workspace `name`, whose first version has the files of this one: the same manifest, nothing is stored again. `conflict` when there is one of
+   * that name, unless it is what the same `publishId` made.
+   */
+  forkWorkspace(fork: {
+    workspace: string;
+    seq: number;
+    name: string;
+    author: string;
+    publishId: string;
+  }): Promise<Version>;
 
   /** `seq` undefined: the head. */
   version(workspace: string, seq?: number): Promise<Version>;
   /** The version a tag names. */
   taggedVersion(workspace: string, tag: string): Promise<Version>;
+  /** In order of name. */
+  tags(workspace: string): Promise<Tag[]>;
+  /** Names a version, `seq`; the tag leaves the one it named. Tags: a letter, then up to 99 of [A-Za-z0-9._-], not `head`, else `usage`. */
+  setTag(workspace: string, tag: string, seq: number): Promise<Tag>;
+  deleteTag(workspace: string, tag: string): Promise<void>;
   /** Newest first, those below `beforeSeq`, at most `limit` (default 1000). */
   versions(workspace: string, options?: { limit?: number; beforeSeq?: number }): Promise<Version[]>;
 
+  /**
+   * The head, as soon as it is a version after `afterSeq`: also of those that others publish, within half a second. Undefined when there is none in
+   * `waitMs`. Rejects with the signal's reason when that is aborted.
+   */
+  newerVersion(workspace: string, afterSeq: number, options: WaitOptions): Promise<Version | undefined>;
+
+  /** Throws `access-denied` where the workspace is read-only, `no-space` where the version's files are more than its quota. */
   publish(publication: Publication): Promise<Version>;
   published(workspace: string, publishId: string): Promise<Version | undefined>;
 
@@ -110,13 +162,21 @@ export interface Catalog {
     seq: number,
     options?: { prefix?: Buffer; after?: Buffer; limit?: number },
   ): Promise<FileRow[]>;
-  /** Paths whose row differs between two versions, in byte order. Either may be 0, the empty tree before the first version. */
-  changes(workspace: string, fromSeq: number, toSeq: number): Promise<FileChange[]>;
+  /**
+   * Paths whose row differs between two versions, in byte order. Either may be 0, the empty tree before the first version. With a `limit` those
+   * first above `after`, about as many as the limit; a page without any is the last.
+   */
+  changes(
+    workspace: string,
+    fromSeq: number,
+    toSeq: number,
+    page?: { after?: Buffer; limit: number },
+  ): Promise<FileChange[]>;
 
-  /** Those of `ids` that the store holds. */
-  knownContents(ids: readonly ContentId[]): Promise<ContentRow[]>;
-  /** Those of `ids` that the store holds. */
-  knownBlocks(ids: readonly BlockId[]): Promise<Set<BlockId>>;
+  /** Those of `ids` that the store holds, as far as versions of the workspace may be built on them. */
+  knownContents(workspace: string, ids: readonly ContentId[]): Promise<ContentRow[]>;
+  /** The same of blocks. */
+  knownBlocks(workspace: string, ids: readonly BlockId[]): Promise<Set<BlockId>>;
   /** True when not one content is known: a first import need not ask. */
   isEmpty(): Promise<boolean>;
 

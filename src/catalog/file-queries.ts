@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import type { Kysely, Selectable, SelectQueryBuilder } from 'kysely';
 import { forkNodesOf, OPEN_FORK } from './fork-node.js';
 import type { CatalogSchema } from './schema.js';
 
@@ -23,7 +23,8 @@ interface FileRange {
   prefix: Buffer;
   /** Paths above this one; empty for all, as no path is. */
   after: Buffer;
-  limit: number;
+  /** Absent: all. */
+  limit?: number;
 }
 
 /** Rows of version `seq` in order of path: the rows of each fork node in that order, merged. */
@@ -41,11 +42,22 @@ export function fileRowsOf(db: Kysely<CatalogSchema>, workspaceId: number, seq: 
       .where('path', inclusive ? '>=' : '>', inclusive ? range.prefix : range.after);
     return end === undefined ? rows : rows.where('path', '<', end);
   };
-  return forkNodesOf(seq)
+  const rows = forkNodesOf(seq)
     .map((fork) => rowsAt(fork).where('to_seq', '>', seq))
     .reduce((merged, rows) => merged.unionAll(rows), rowsAt(OPEN_FORK))
-    .orderBy('path')
-    .limit(range.limit);
+    .orderBy('path');
+  return range.limit === undefined ? rows : rows.limit(range.limit);
+}
+
+type ChangedRows = SelectQueryBuilder<
+  CatalogSchema,
+  'file',
+  Pick<Selectable<CatalogSchema['file']>, (typeof FILE_COLUMNS)[number]>
+>;
+
+interface ChangesPage {
+  after?: Buffer;
+  limit: number;
 }
 
 /** Rows of version `lowSeq` that some version up to `highSeq` has not any more. */
@@ -54,8 +66,9 @@ export function rowsEndedBetween(
   workspaceId: number,
   lowSeq: number,
   highSeq: number,
+  page?: ChangesPage,
 ) {
-  return db
+  const rows = db
     .selectFrom('file')
     .select(FILE_COLUMNS)
     .where('workspace_id', '=', workspaceId)
@@ -63,6 +76,7 @@ export function rowsEndedBetween(
     .where('to_seq', '<=', highSeq)
     .where('from_seq', '<=', lowSeq)
     .orderBy('path');
+  return page === undefined ? rows : pageOf(db, rows, page);
 }
 
 /** Rows of version `highSeq` that version `lowSeq` has not yet. */
@@ -71,8 +85,9 @@ export function rowsBegunBetween(
   workspaceId: number,
   lowSeq: number,
   highSeq: number,
+  page?: ChangesPage,
 ) {
-  return db
+  const rows = db
     .selectFrom('file')
     .select(FILE_COLUMNS)
     .where('workspace_id', '=', workspaceId)
@@ -80,6 +95,21 @@ export function rowsBegunBetween(
     .where('from_seq', '<=', highSeq)
     .where((where) => where.or([where('to_seq', 'is', null), where('to_seq', '>', highSeq)]))
     .orderBy('path');
+  return page === undefined ? rows : pageOf(db, rows, page);
+}
+
+/** By itself a limit has the whole workspace walked in order of path, for the few rows that changed. */
+function pageOf(db: Kysely<CatalogSchema>, rows: ChangedRows, page: ChangesPage) {
+  return db
+    .with(
+      (cte) => cte('changed').materialized(),
+      () => rows,
+    )
+    .selectFrom('changed')
+    .select(FILE_COLUMNS)
+    .where('path', '>', page.after ?? Buffer.alloc(0))
+    .orderBy('path')
+    .limit(page.limit);
 }
 
 /** The lowest byte string above all that begin with `prefix`; undefined when there is none. */

@@ -8,8 +8,11 @@
  *
  * Never: touches the object store, decides what may be deleted, or keeps a file's bytes.
  */
+export type { BlockAccess } from './block-access.js';
 export type * from './catalog.js';
 export { CatalogAudit, type AuditedVersion, type CatalogProblem } from './catalog-audit.js';
 export { CatalogRepair } from './catalog-repair.js';
-export { openCatalog, openCatalogInUse } from './open-catalog.js';
+export type * from './service-catalog.js';
+export { openCatalog, openCatalogInUse, openServiceCatalog } from './open-catalog.js';
+export { noWorkspace } from './sql-catalog.js';
 export { checkWorkspaceName } from './workspace-name.js';

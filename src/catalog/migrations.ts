@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { Migrator, type ColumnDefinitionBuilder, type Kysely, type Migration } from 'kysely';
 import { CairnError } from '../core/index.js';
 import type { CatalogSchema } from './schema.js';
@@ -85,7 +86,106 @@ function catalogMigrations(dialect: SchemaDialect): Record<string, Migration> {
           .execute();
       },
     },
+    '0003_service': {
+      up: async (db: Kysely<unknown>) => {
+        await extendWorkspaces(db);
+        await createTokens(db, dialect);
+        await createAudit(db, dialect);
+      },
+    },
+    '0004_block_access': {
+      up: async (db: Kysely<unknown>) => {
+        await createBlockAccess(db, dialect);
+      },
+    },
   };
+}
+
+/** Workspaces that are there get a generation each, which no default can give. */
+async function extendWorkspaces(db: Kysely<unknown>): Promise<void> {
+  await db.schema
+    .alterTable('workspace')
+    .addColumn('generation', 'text', (column) => column.notNull().defaultTo(''))
+    .execute();
+  await db.schema
+    .alterTable('workspace')
+    .addColumn('read_only', 'integer', (column) => column.notNull().defaultTo(0))
+    .execute();
+  await db.schema.alterTable('workspace').addColumn('quota_bytes', 'bigint').execute();
+  await db.schema.alterTable('workspace').addColumn('trashed_at_ms', 'bigint').execute();
+  const workspaces = db.withTables<{ workspace: { id: number; generation: string } }>();
+  for (const { id } of await workspaces.selectFrom('workspace').select('id').execute()) {
+    await workspaces
+      .updateTable('workspace')
+      .set({ generation: randomUUID() })
+      .where('id', '=', id)
+      .execute();
+  }
+}
+
+/** The tables of the first migration were never written to. */
+async function createTokens(db: Kysely<unknown>, { bytesType }: SchemaDialect): Promise<void> {
+  await db.schema.dropTable('token').execute();
+  await db.schema
+    .createTable('token')
+    .addColumn('id', 'text', (column) => column.notNull().primaryKey())
+    .addColumn('public_key', bytesType, (column) => column.notNull())
+    .addColumn('holder', 'text', (column) => column.notNull())
+    .addColumn('workspace_glob', 'text', (column) => column.notNull())
+    .addColumn('path', bytesType, (column) => column.notNull())
+    .addColumn('can', 'text', (column) => column.notNull())
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('expires_at_ms', 'bigint')
+    .addColumn('revoked_at_ms', 'bigint')
+    .execute();
+}
+
+async function createAudit(db: Kysely<unknown>, { identity }: SchemaDialect): Promise<void> {
+  await db.schema.dropTable('audit').execute();
+  await db.schema
+    .createTable('audit')
+    .addColumn('id', 'integer', identity)
+    .addColumn('at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('token_id', 'text')
+    .addColumn('actor', 'text', (column) => column.notNull())
+    .addColumn('action', 'text', (column) => column.notNull())
+    .addColumn('workspace', 'text')
+    .addColumn('target', 'text')
+    .addColumn('status', 'integer')
+    .addColumn('count', 'bigint', (column) => column.notNull())
+    .addColumn('request_id', 'text', (column) => column.notNull())
+    .execute();
+  await db.schema.createIndex('audit_at').on('audit').column('at_ms').execute();
+  await db.schema.createIndex('audit_workspace').on('audit').columns(['workspace', 'id']).execute();
+}
+
+/** By block first: who asks for one names it, and not always the workspace. */
+async function createBlockAccess(db: Kysely<unknown>, { bytesType }: SchemaDialect): Promise<void> {
+  await db.schema
+    .alterTable('workspace')
+    .addColumn('recorded_seq', 'bigint', (column) => column.notNull().defaultTo(0))
+    .execute();
+  await db.schema
+    .createTable('workspace_block')
+    .addColumn('block', bytesType, (column) => column.notNull())
+    .addColumn('workspace_id', 'integer', (column) =>
+      column.notNull().references('workspace.id').onDelete('cascade'),
+    )
+    .addPrimaryKeyConstraint('workspace_block_pk', ['block', 'workspace_id'])
+    .execute();
+  await db.schema.createIndex('workspace_block_of').on('workspace_block').column('workspace_id').execute();
+  await db.schema
+    .createTable('upload')
+    .addColumn('id', bytesType, (column) => column.notNull())
+    .addColumn('workspace_id', 'integer', (column) =>
+      column.notNull().references('workspace.id').onDelete('cascade'),
+    )
+    .addColumn('at_ms', 'bigint', (column) => column.notNull())
+    .addPrimaryKeyConstraint('upload_pk', ['id', 'workspace_id'])
+    .execute();
+  await db.schema.createIndex('upload_at').on('upload').column('at_ms').execute();
+  await db.schema.createIndex('upload_of').on('upload').column('workspace_id').execute();
+  await db.schema.createIndex('version_root').on('version').column('root').execute();
 }
 
 async function createVersions(db: Kysely<unknown>, { bytesType, identity }: SchemaDialect): Promise<void> {

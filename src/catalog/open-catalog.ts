@@ -5,6 +5,7 @@ import type { Catalog } from './catalog.js';
 import { CatalogInUse } from './catalog-in-use.js';
 import { migrateToLatest, type SchemaDialect } from './migrations.js';
 import type { CatalogSchema } from './schema.js';
+import type { ServiceCatalog } from './service-catalog.js';
 import { SqlCatalog } from './sql-catalog.js';
 import { openSqliteDatabase, sqliteSchemaDialect } from './sqlite-database.js';
 import { CATALOG_URL_HINT as HINT, sqlitePath } from './sqlite-path.js';
@@ -19,11 +20,25 @@ type Place = { kind: 'sqlite'; path: string } | { kind: 'postgres' };
 
 /**
  * Opens the catalog at `sqlite:///absolute/file`, creating it when it is not there, or the one in the database `postgres://user@host/database`, and
- * brings its schema to this release's.
+ * brings its schema to this release's; or that of the service at `https://host`, whose token `home`, the home folder, may hold.
  * @throws CairnError `usage` (no URL of a catalog), `unsupported` (another scheme, a catalog of a newer release, another program's
  * database), `not-found` (no such database), `access-denied`, `corrupt`, `no-space`, `unreachable` (busy for a minute, no server), `failed`.
  */
-export async function openCatalog(url: string): Promise<Catalog> {
+export async function openCatalog(url: string, home?: string): Promise<Catalog> {
+  if (isServiceUrl(url)) return await openRemoteCatalog(url, home);
+  const { db, shown } = await openMigrated(url);
+  return new SqlCatalog(shown, db);
+}
+
+/** The catalog with all that a service keeps beside it. Throws as `openCatalog` does. */
+export async function openServiceCatalog(url: string): Promise<ServiceCatalog> {
+  // What only a service needs is loaded by none else.
+  const { SqlServiceCatalog } = await import('./sql-service-catalog.js');
+  const { db, shown } = await openMigrated(url);
+  return new SqlServiceCatalog(shown, db);
+}
+
+async function openMigrated(url: string): Promise<{ db: Kysely<CatalogSchema>; shown: string }> {
   const place = placeOf(url);
   const { db, dialect } = await openDatabase(place, url);
   const shown = shownUrl(place, url);
@@ -33,7 +48,7 @@ export async function openCatalog(url: string): Promise<Catalog> {
     await db.destroy();
     throw error;
   }
-  return new SqlCatalog(shown, db);
+  return { db, shown };
 }
 
 /**
@@ -42,7 +57,8 @@ export async function openCatalog(url: string): Promise<Catalog> {
  *
  * @throws CairnError `usage` (no URL of a catalog), `unsupported` (another scheme).
  */
-export function openCatalogInUse(url: string): Catalog {
+export function openCatalogInUse(url: string, home: string): Catalog {
+  if (isServiceUrl(url)) return new CatalogInUse(url, () => openRemoteCatalog(url, home));
   const place = placeOf(url);
   return new CatalogInUse(shownUrl(place, url), async () => {
     if (place.kind !== 'sqlite' || existsSync(place.path)) return await openCatalog(url);
@@ -50,6 +66,21 @@ export function openCatalogInUse(url: string): Catalog {
       hint: 'mount the file system it is on, or check --catalog; cairn import makes one',
     });
   });
+}
+
+function isServiceUrl(url: string): boolean {
+  return /^https?:/i.test(url) && URL.canParse(url);
+}
+
+/** `home`: the home folder, in which its token may be. Nothing is asked yet. */
+async function openRemoteCatalog(url: string, home: string | undefined): Promise<Catalog> {
+  // What checks answers takes as long to load as a small command takes.
+  const [{ RemoteCatalog }, { ServiceClient, serviceToken }] = await Promise.all([
+    import('./remote-catalog.js'),
+    import('../wire/index.js'),
+  ]);
+  const token = home === undefined ? undefined : await serviceToken(url, home);
+  return new RemoteCatalog(new ServiceClient({ url, token }));
 }
 
 async function openDatabase(place: Place, url: string): Promise<OpenDatabase> {

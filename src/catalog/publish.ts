@@ -1,5 +1,5 @@
 import type { Selectable, Transaction } from 'kysely';
-import { bytesOfId } from '../core/index.js';
+import { bytesOfId, CairnError } from '../core/index.js';
 import type { ContentRow, FileRow, Publication } from './catalog.js';
 import { packExtents } from './extent-record.js';
 import { forkNode, MAX_SEQ, OPEN_FORK } from './fork-node.js';
@@ -70,7 +70,8 @@ async function insertContents(
   let last: string | undefined;
   await insertRows(
     mapped(contents, ({ id, size, extents }) => {
-      if (last !== undefined && id <= last) throw new RangeError(`content ${id} is after ${last}`);
+      if (last !== undefined && id <= last)
+        throw new CairnError('usage', `contents are not in order of their ids: ${id} is after ${last}`);
       last = id;
       const hash = bytesOfId(id);
       return { hash, size, extents: packExtents(hash, size, extents) };

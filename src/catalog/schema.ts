@@ -2,7 +2,8 @@ import type { Generated } from 'kysely';
 
 /**
  * The catalog's tables as queries see them, the same in every dialect. Bytes are BLOB or bytea, times are milliseconds since the
- * epoch, sizes are bytes, ids are the 32 bytes they stand for.
+ * epoch, sizes are bytes, ids are the 32 bytes they stand for. What belongs to a workspace refers to it with
+ * ON DELETE CASCADE, or is deleted with it by trash.ts.
  */
 export interface CatalogSchema {
   workspace: WorkspaceTable;
@@ -10,6 +11,8 @@ export interface CatalogSchema {
   tag: TagTable;
   content: ContentTable;
   block: BlockTable;
+  workspace_block: WorkspaceBlockTable;
+  upload: UploadTable;
   file: FileTable;
   lease: LeaseTable;
   token: TokenTable;
@@ -22,8 +25,18 @@ interface WorkspaceTable {
   /** 0 while there is no version. */
   head_seq: number;
   created_at_ms: number;
+  /** Another one for every workspace that ever had the name. */
+  generation: string;
+  /** 1: it takes no version. */
+  read_only: Generated<number>;
+  /** What the files of a version may have together. */
+  quota_bytes: number | null;
+  /** Since when it is in the trash. */
+  trashed_at_ms: number | null;
   /** Inode numbers and cookies from here on were given to nobody. */
   next_number: Generated<number>;
+  /** The newest version whose blocks are all in `workspace_block`. */
+  recorded_seq: Generated<number>;
 }
 
 interface VersionTable {
@@ -59,6 +72,19 @@ interface BlockTable {
   stored_bytes: number;
 }
 
+/** A version of the workspace needs the block. */
+interface WorkspaceBlockTable {
+  block: Buffer;
+  workspace_id: number;
+}
+
+/** A block, or the index of a manifest, that was stored for a version to be. */
+interface UploadTable {
+  id: Buffer;
+  workspace_id: number;
+  at_ms: number;
+}
+
 /** One row of one path: that of the versions `from_seq` to `to_seq` - 1, or to the head while `to_seq` is NULL. */
 interface FileTable {
   workspace_id: number;
@@ -85,12 +111,15 @@ interface LeaseTable {
 
 interface TokenTable {
   id: string;
-  /** SHA-256 of the secret, which is not stored. */
-  hash: Buffer;
-  /** The only workspace it opens; NULL for all. */
-  workspace_id: number | null;
+  /** Of the Ed25519 key whose other half is the token's secret, which is not stored. */
+  public_key: Buffer;
   holder: string;
-  permission: string;
+  /** Of names of workspaces. */
+  workspace_glob: string;
+  /** Empty for every path. */
+  path: Buffer;
+  /** Rights, with commas between. */
+  can: string;
   created_at_ms: number;
   expires_at_ms: number | null;
   revoked_at_ms: number | null;
@@ -100,9 +129,17 @@ interface TokenTable {
 interface AuditTable {
   id: Generated<number>;
   at_ms: number;
+  /** The token's id; NULL where nobody was known. */
+  token_id: string | null;
+  /** Whom the token was made for. */
   actor: string;
   action: string;
   workspace: string | null;
-  seq: number | null;
-  detail: string;
+  /** What of it, as far as that is one thing: a path, a version, a tag. */
+  target: string | null;
+  /** Of the answer; NULL while there is none. */
+  status: number | null;
+  /** How often, where several are one row. */
+  count: number;
+  request_id: string;
 }

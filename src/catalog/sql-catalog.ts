@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Kysely, Selectable, Transaction } from 'kysely';
 import {
   blockIdOf,
@@ -9,13 +10,26 @@ import {
   type ContentId,
   type ManifestRoot,
 } from '../core/index.js';
-import type { Catalog, ContentRow, FileChange, FileRow, Publication, Version, Workspace } from './catalog.js';
+import type {
+  Catalog,
+  ContentRow,
+  FileChange,
+  FileRow,
+  Publication,
+  Tag,
+  Version,
+  Workspace,
+  WorkspaceChange,
+} from './catalog.js';
 import { unpackExtents } from './extent-record.js';
 import { fileRowsOf, newestFileRow, rowsBegunBetween, rowsEndedBetween } from './file-queries.js';
+import { copyVersion } from './fork-workspace.js';
+import { HeadWatch, type WaitOptions } from './head-watch.js';
 import { insertVersion } from './publish.js';
 import { chunksOf } from './row-chunks.js';
 import type { CatalogSchema } from './schema.js';
-import { checkWorkspaceName } from './workspace-name.js';
+import { makePlaceFor, trashEndMs } from './trash.js';
+import { checkTagName, checkWorkspaceName } from './workspace-name.js';
 
 const PAGE_DEFAULT_ROWS = 1000;
 
@@ -23,23 +37,26 @@ const PAGE_DEFAULT_ROWS = 1000;
 export class SqlCatalog implements Catalog {
   readonly url: string;
   readonly #db: Kysely<CatalogSchema>;
+  readonly #heads: HeadWatch;
 
   constructor(url: string, db: Kysely<CatalogSchema>) {
     this.url = url;
     this.#db = db;
+    this.#heads = new HeadWatch((workspaces) => headsOf(db, workspaces));
   }
 
   async ensureWorkspace(name: string): Promise<Workspace> {
     checkWorkspaceName(name);
     const found = await this.#findWorkspace(name);
     if (found !== undefined) return found;
-    await this.#db.transaction().execute((transaction) =>
-      transaction
-        .insertInto('workspace')
-        .values({ name, head_seq: 0, created_at_ms: Date.now() })
-        .onConflict((conflict) => conflict.doNothing())
-        .execute(),
-    );
+    try {
+      await this.#db.transaction().execute((transaction) => insertWorkspace(transaction, name, 0));
+    } catch (error) {
+      // Somebody else may have been first.
+      const theirs = await this.#findWorkspace(name);
+      if (theirs !== undefined) return theirs;
+      throw error;
+    }
     return this.workspace(name);
   }
 
@@ -50,8 +67,85 @@ export class SqlCatalog implements Catalog {
   }
 
   async workspaces(): Promise<Workspace[]> {
-    const rows = await this.#db.selectFrom('workspace').selectAll().orderBy('name').execute();
+    const rows = await this.#db
+      .selectFrom('workspace')
+      .selectAll()
+      .where('trashed_at_ms', 'is', null)
+      .orderBy('name')
+      .execute();
     return rows.map(workspaceOf);
+  }
+
+  async changeWorkspace(name: string, change: WorkspaceChange): Promise<Workspace> {
+    const newName = change.name ?? name;
+    checkWorkspaceName(newName);
+    await this.#db.transaction().execute(async (transaction) => {
+      const { id } = await lockHead(transaction, name);
+      if (newName !== name) await makePlaceFor(transaction, newName);
+      await transaction
+        .updateTable('workspace')
+        .set({
+          name: newName,
+          ...(change.readOnly !== undefined && { read_only: change.readOnly ? 1 : 0 }),
+          ...(change.quotaBytes !== undefined && { quota_bytes: change.quotaBytes }),
+        })
+        .where('id', '=', id)
+        .execute();
+    });
+    return this.workspace(newName);
+  }
+
+  async trashWorkspace(name: string): Promise<{ untilMs: number }> {
+    const nowMs = Date.now();
+    const { numUpdatedRows } = await this.#db
+      .updateTable('workspace')
+      .set({ trashed_at_ms: nowMs })
+      .where('name', '=', name)
+      .where('trashed_at_ms', 'is', null)
+      .executeTakeFirst();
+    if (numUpdatedRows === 0n) throw noWorkspace(name);
+    return { untilMs: trashEndMs(nowMs) };
+  }
+
+  async undeleteWorkspace(name: string): Promise<Workspace> {
+    const { numUpdatedRows } = await this.#db
+      .updateTable('workspace')
+      .set({ trashed_at_ms: null })
+      .where('name', '=', name)
+      .where('trashed_at_ms', 'is not', null)
+      .executeTakeFirst();
+    if (numUpdatedRows === 0n) {
+      throw new CairnError('not-found', `no workspace "${name}" is in the trash`);
+    }
+    return this.workspace(name);
+  }
+
+  async forkWorkspace(fork: Parameters<Catalog['forkWorkspace']>[0]): Promise<Version> {
+    const { workspace, seq, name, author, publishId } = fork;
+    checkWorkspaceName(name);
+    const workspaceId = await this.#workspaceIdWithVersions(workspace, [seq]);
+    if ((await this.#findWorkspace(name)) !== undefined) {
+      const made = await this.published(name, publishId);
+      if (made !== undefined) return made;
+    }
+    const { root, files, bytes } = await this.version(workspace, seq);
+    await this.#db.transaction().execute(async (transaction) => {
+      const source = await lockHead(transaction, workspace);
+      const first = {
+        workspace_id: await insertWorkspace(transaction, name, source.next_number),
+        seq: 1,
+        parent_seq: 0,
+        root: bytesOfId(root),
+        author,
+        message: `fork of ${workspace}@${String(seq)}`,
+        created_at_ms: Date.now(),
+        files,
+        bytes,
+        publish_id: publishId,
+      };
+      await copyVersion(transaction, { workspaceId, seq }, first);
+    });
+    return this.version(name, 1);
   }
 
   async version(workspace: string, seq?: number): Promise<Version> {
@@ -77,8 +171,48 @@ export class SqlCatalog implements Catalog {
       .where('tag.workspace_id', '=', id)
       .where('tag.name', '=', tag)
       .executeTakeFirst();
-    if (row === undefined) throw new CairnError('not-found', `workspace "${workspace}" has no tag "${tag}"`);
+    if (row === undefined) throw noTag(workspace, tag);
     return versionOf(workspace, row);
+  }
+
+  async tags(workspace: string): Promise<Tag[]> {
+    const { id } = await this.#workspaceRow(workspace);
+    const rows = await this.#db
+      .selectFrom('tag')
+      .selectAll()
+      .where('workspace_id', '=', id)
+      .orderBy('name')
+      .execute();
+    return rows.map((row) => ({
+      workspace,
+      name: row.name,
+      seq: row.seq,
+      createdAtMs: row.created_at_ms,
+    }));
+  }
+
+  async setTag(workspace: string, tag: string, seq: number): Promise<Tag> {
+    checkTagName(tag);
+    const id = await this.#workspaceIdWithVersions(workspace, [seq]);
+    const createdAtMs = Date.now();
+    await this.#db
+      .insertInto('tag')
+      .values({ workspace_id: id, name: tag, seq, created_at_ms: createdAtMs })
+      .onConflict((conflict) =>
+        conflict.columns(['workspace_id', 'name']).doUpdateSet({ seq, created_at_ms: createdAtMs }),
+      )
+      .execute();
+    return { workspace, name: tag, seq, createdAtMs };
+  }
+
+  async deleteTag(workspace: string, tag: string): Promise<void> {
+    const { id } = await this.#workspaceRow(workspace);
+    const { numDeletedRows } = await this.#db
+      .deleteFrom('tag')
+      .where('workspace_id', '=', id)
+      .where('name', '=', tag)
+      .executeTakeFirst();
+    if (numDeletedRows === 0n) throw noTag(workspace, tag);
   }
 
   async versions(
@@ -96,9 +230,20 @@ export class SqlCatalog implements Catalog {
     return (await query.execute()).map((row) => versionOf(workspace, row));
   }
 
+  async newerVersion(
+    workspace: string,
+    afterSeq: number,
+    options: WaitOptions,
+  ): Promise<Version | undefined> {
+    options.signal?.throwIfAborted();
+    const { head_seq } = await this.#workspaceRow(workspace);
+    if (head_seq <= afterSeq && !(await this.#heads.wait(workspace, afterSeq, options))) return undefined;
+    return await this.version(workspace);
+  }
+
   async publish(publication: Publication): Promise<Version> {
     const { workspace, publishId, parentSeq } = publication;
-    return this.#db.transaction().execute(async (transaction) => {
+    const version = await this.#db.transaction().execute(async (transaction) => {
       const head = await lockHead(transaction, workspace);
       const published = await findPublished(transaction, head.id, workspace, publishId);
       if (published !== undefined) return published;
@@ -109,8 +254,11 @@ export class SqlCatalog implements Catalog {
           { hint: 'someone else has published; nothing was changed' },
         );
       }
+      checkRoom(workspace, head, publication.bytes);
       return versionOf(workspace, await insertVersion(transaction, head.id, publication));
     });
+    this.#heads.published(workspace, version.seq);
+    return version;
   }
 
   async published(workspace: string, publishId: string): Promise<Version | undefined> {
@@ -149,19 +297,34 @@ export class SqlCatalog implements Catalog {
     return (await fileRowsOf(this.#db, id, seq, { prefix, after, limit }).execute()).map(fileOf);
   }
 
-  async changes(workspace: string, fromSeq: number, toSeq: number): Promise<FileChange[]> {
+  async changes(
+    workspace: string,
+    fromSeq: number,
+    toSeq: number,
+    page?: { after?: Buffer; limit: number },
+  ): Promise<FileChange[]> {
     const seqs = [fromSeq, toSeq].filter((seq) => seq !== 0);
     const id = await this.#workspaceIdWithVersions(workspace, seqs);
     const lowSeq = Math.min(fromSeq, toSeq);
     const highSeq = Math.max(fromSeq, toSeq);
-    const ended = await rowsEndedBetween(this.#db, id, lowSeq, highSeq).execute();
-    const begun = await rowsBegunBetween(this.#db, id, lowSeq, highSeq).execute();
-    return fromSeq <= toSeq
-      ? changesOf(ended.map(fileOf), begun.map(fileOf))
-      : changesOf(begun.map(fileOf), ended.map(fileOf));
+    for (let part = page; ;) {
+      const ended = (await rowsEndedBetween(this.#db, id, lowSeq, highSeq, part).execute()).map(fileOf);
+      const begun = (await rowsBegunBetween(this.#db, id, lowSeq, highSeq, part).execute()).map(fileOf);
+      const end = part === undefined ? undefined : firstCutOff(part.limit, ended, begun);
+      const reached = (rows: FileRow[]): FileRow[] =>
+        end === undefined ? rows : rows.filter((row) => Buffer.compare(row.path, end) <= 0);
+      const changes =
+        fromSeq <= toSeq
+          ? changesOf(reached(ended), reached(begun))
+          : changesOf(reached(begun), reached(ended));
+      // Paths that changed and changed back may be a whole page.
+      if (changes.length > 0 || part === undefined || end === undefined) return changes;
+      part = { ...part, after: end };
+    }
   }
 
-  async knownContents(ids: readonly ContentId[]): Promise<ContentRow[]> {
+  /** One store for all workspaces: what one has brought the others may build on. */
+  async knownContents(_workspace: string, ids: readonly ContentId[]): Promise<ContentRow[]> {
     const known: ContentRow[] = [];
     for (const chunk of chunksOf(ids)) {
       const rows = await this.#db
@@ -180,7 +343,7 @@ export class SqlCatalog implements Catalog {
     return known;
   }
 
-  async knownBlocks(ids: readonly BlockId[]): Promise<Set<BlockId>> {
+  async knownBlocks(_workspace: string, ids: readonly BlockId[]): Promise<Set<BlockId>> {
     const known = new Set<BlockId>();
     for (const chunk of chunksOf(ids)) {
       const rows = await this.#db
@@ -199,6 +362,7 @@ export class SqlCatalog implements Catalog {
   }
 
   async close(): Promise<void> {
+    this.#heads.close();
     await this.#db.destroy();
   }
 
@@ -207,6 +371,7 @@ export class SqlCatalog implements Catalog {
       .selectFrom('workspace')
       .selectAll()
       .where('name', '=', name)
+      .where('trashed_at_ms', 'is', null)
       .executeTakeFirst();
     return row === undefined ? undefined : workspaceOf(row);
   }
@@ -231,12 +396,30 @@ export class SqlCatalog implements Catalog {
   }
 }
 
+async function headsOf(
+  db: Kysely<CatalogSchema>,
+  workspaces: readonly string[],
+): Promise<ReadonlyMap<string, number>> {
+  const heads = new Map<string, number>();
+  for (const chunk of chunksOf(workspaces)) {
+    const rows = await db
+      .selectFrom('workspace')
+      .select(['name', 'head_seq'])
+      .where('name', 'in', chunk)
+      .where('trashed_at_ms', 'is', null)
+      .execute();
+    for (const row of rows) heads.set(row.name, row.head_seq);
+  }
+  return heads;
+}
+
 /** An update that changes nothing holds the row in every dialect: who else publishes waits until this transaction is over. */
 async function lockHead(transaction: Transaction<CatalogSchema>, workspace: string): Promise<Head> {
   const row = await transaction
     .updateTable('workspace')
     .set((column) => ({ head_seq: column.ref('head_seq') }))
     .where('name', '=', workspace)
+    .where('trashed_at_ms', 'is', null)
     .returning('id')
     .executeTakeFirst();
   if (row === undefined) throw noWorkspace(workspace);
@@ -247,7 +430,7 @@ async function lockHead(transaction: Transaction<CatalogSchema>, workspace: stri
 function headRow(db: Kysely<CatalogSchema>, name: string) {
   return db
     .selectFrom('workspace')
-    .select(['id', 'head_seq', 'next_number'])
+    .select(['id', 'head_seq', 'next_number', 'read_only', 'quota_bytes'])
     .select((workspace) =>
       workspace
         .selectFrom('version')
@@ -255,13 +438,54 @@ function headRow(db: Kysely<CatalogSchema>, name: string) {
         .whereRef('version.workspace_id', '=', 'workspace.id')
         .as('newest_seq'),
     )
-    .where('name', '=', name);
+    .where('name', '=', name)
+    .where('trashed_at_ms', 'is', null);
+}
+
+async function insertWorkspace(
+  transaction: Transaction<CatalogSchema>,
+  name: string,
+  nextNumber: number,
+): Promise<number> {
+  await makePlaceFor(transaction, name);
+  const row = await transaction
+    .insertInto('workspace')
+    .values({
+      name,
+      head_seq: 0,
+      created_at_ms: Date.now(),
+      generation: randomUUID(),
+      next_number: nextNumber,
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .returning('id')
+    .executeTakeFirst();
+  if (row === undefined) throw new CairnError('conflict', `there is a workspace "${name}" already`);
+  return row.id;
+}
+
+/** Throws for a version that the workspace may not have. */
+function checkRoom(workspace: string, head: Head, bytes: number): void {
+  if (head.read_only !== 0) {
+    throw new CairnError('access-denied', `workspace "${workspace}" is read-only`, {
+      hint: 'who administers it can allow versions again',
+    });
+  }
+  if (head.quota_bytes !== null && bytes > head.quota_bytes) {
+    throw new CairnError(
+      'no-space',
+      `workspace "${workspace}" may have ${String(head.quota_bytes)} bytes, the version has ${String(bytes)}`,
+      { hint: 'remove some files, or ask who administers it for a larger quota' },
+    );
+  }
 }
 
 interface Head {
   id: number;
   head_seq: number;
   next_number: number;
+  read_only: number;
+  quota_bytes: number | null;
 }
 
 /** A head that is not the newest version is damage, and would show, or be the parent of, what nobody meant. */
@@ -292,6 +516,12 @@ async function findPublished(
   return row === undefined ? undefined : versionOf(workspace, row);
 }
 
+/** The path up to which both lists are whole, where one was cut off at `limit`. */
+function firstCutOff(limit: number, ...lists: readonly FileRow[][]): Buffer | undefined {
+  const ends = lists.flatMap((rows) => (rows.length < limit ? [] : rows.slice(-1)));
+  return ends.map(({ path }) => path).sort((a, b) => Buffer.compare(a, b))[0];
+}
+
 /** Merges two lists in order of path, and leaves out paths that changed and changed back. */
 function changesOf(before: readonly FileRow[], after: readonly FileRow[]): FileChange[] {
   const changes: FileChange[] = [];
@@ -317,10 +547,17 @@ function sameFile(one: FileRow, other: FileRow): boolean {
 }
 
 function workspaceOf(row: Selectable<CatalogSchema['workspace']>): Workspace {
-  return { name: row.name, headSeq: row.head_seq, createdAtMs: row.created_at_ms };
+  return {
+    name: row.name,
+    headSeq: row.head_seq,
+    createdAtMs: row.created_at_ms,
+    generation: row.generation,
+    readOnly: row.read_only !== 0,
+    ...(row.quota_bytes !== null && { quotaBytes: row.quota_bytes }),
+  };
 }
 
-function versionOf(workspace: string, row: Selectable<CatalogSchema['version']>): Version {
+export function versionOf(workspace: string, row: Selectable<CatalogSchema['version']>): Version {
   return {
     workspace,
     seq: row.seq,
@@ -351,8 +588,13 @@ function digestOf(bytes: Buffer): Buffer {
   return bytes;
 }
 
-function noWorkspace(name: string): CairnError {
+/** The same words whether there is none, or one that who asks may know nothing of. */
+export function noWorkspace(name: string): CairnError {
   return new CairnError('not-found', `no workspace "${name}"`);
+}
+
+function noTag(workspace: string, tag: string): CairnError {
+  return new CairnError('not-found', `workspace "${workspace}" has no tag "${tag}"`);
 }
 
 function noVersion(workspace: string, seq: number | undefined, headSeq: number): CairnError {

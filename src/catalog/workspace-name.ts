@@ -9,3 +9,13 @@ export function checkWorkspaceName(name: string): void {
     hint: 'up to 63 of a-z, 0-9, ".", "_" and "-", a letter or digit first',
   });
 }
+
+const TAG_NAME = /^[A-Za-z][A-Za-z0-9._-]{0,99}$/;
+
+/** Throws `usage` for what cannot name a version: a number names another, and so does `head`. */
+export function checkTagName(name: string): void {
+  if (TAG_NAME.test(name) && name !== 'head') return;
+  throw new CairnError('usage', `"${name}" cannot be a tag`, {
+    hint: 'a letter, then up to 99 of letters, digits, ".", "_" and "-"; not "head"',
+  });
+}

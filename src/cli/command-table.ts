@@ -19,5 +19,6 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['restore', async () => (await import('./commands/restore.js')).restoreCommand],
   ['stats', async () => (await import('./commands/stats.js')).statsCommand],
   ['fsck', async () => (await import('./commands/fsck.js')).fsckCommand],
+  ['login', async () => (await import('./commands/login.js')).loginCommand],
   ['doctor', async () => (await import('./commands/doctor.js')).doctorCommand],
 ]);

@@ -1,10 +1,5 @@
 import { isUtf8 } from 'node:buffer';
 
-/** A path in JSON: as text when its bytes are UTF-8, else as base64. */
-export function jsonPath(path: Buffer): { path: string } | { pathBase64: string } {
-  return isUtf8(path) ? { path: path.toString('utf8') } : { pathBase64: path.toString('base64') };
-}
-
 const NAMED_ESCAPES: Readonly<Record<number, string>> = {
   7: '\\a',
   8: '\\b',

@@ -12,5 +12,6 @@ export * from './extent.js';
 export * from './home-layout.js';
 export * from './ids.js';
 export * from './inode.js';
+export * from './json-path.js';
 export * from './json-shape.js';
 export * from './limits.js';

@@ -2,13 +2,15 @@ import { isDirectory, isRegular, isSymlink } from '../core/index.js';
 import type { BlockStore } from '../blocks/index.js';
 import type { Catalog } from '../catalog/index.js';
 import { changeManifest, type ManifestBuilder, type ManifestReader } from '../manifest/index.js';
-import { MergedView, type UpperLayer } from '../upper/index.js';
+import { MergedView, type BaseVersion, type UpperLayer } from '../upper/index.js';
 import { ChangedContent } from './changed-content.js';
+import { ContentPacker } from './content-packer.js';
 
 export interface ApplyOptions {
   /** Sealed: nothing writes to it any more. */
   layer: UpperLayer;
   catalog: Catalog;
+  base: BaseVersion;
   blocks: BlockStore;
   embedBelowBytes: number;
 }
@@ -17,29 +19,30 @@ export interface AppliedLayer {
   /** How many inodes other than directories it touched. */
   changedFiles: number;
   writtenPieces: ReadonlySet<number>;
-  content: ChangedContent;
+  /** With what had to be stored. */
+  packer: ContentPacker;
 }
 
 /** Changes the copy of the parent's manifest at `path` into the version's, and stores the content that is new. */
 export async function applyLayer(
-  { layer, blocks, catalog, embedBelowBytes }: ApplyOptions,
+  { layer, base, blocks, catalog, embedBelowBytes }: ApplyOptions,
   path: string,
   parent: ManifestReader,
 ): Promise<AppliedLayer> {
   const builder = changeManifest(path);
+  const packer = new ContentPacker({ blocks, catalog, workspace: base.workspace, embedBelowBytes });
   try {
     const content = new ChangedContent({
       view: new MergedView([layer], parent),
       parent,
       blocks,
-      catalog,
-      embedBelowBytes,
+      packer,
       setContent: (ino, fileContent) => {
         builder.setContent(ino, fileContent);
       },
     });
     const changedFiles = await copyRows(builder, layer, parent, content);
-    return { changedFiles, writtenPieces: builder.finish(), content };
+    return { changedFiles, writtenPieces: builder.finish(), packer };
   } catch (error) {
     builder.abandon();
     throw error;

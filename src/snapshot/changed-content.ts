@@ -1,6 +1,5 @@
 import {
   BLOCK_MAX_BYTES,
-  blockIdOf,
   contentIdOf,
   PACKED_FILE_MAX_BYTES,
   WHOLE_HASH_MAX_BYTES,
@@ -14,29 +13,18 @@ import {
   ChunkListHasher,
   isAllZeros,
   nextChunkLength,
-  PackWriter,
   sha256,
   zeroBlockId,
   type BlockStore,
-  type StoredBlock,
 } from '../blocks/index.js';
-import type { Catalog, ContentRow } from '../catalog/index.js';
 import type { FileContent, ManifestReader } from '../manifest/index.js';
 import type { ContentPart, MergedView } from '../upper/index.js';
-
-/** Small files looked up in the catalog at once; also bounds what is held in memory, with PACKED_FILE_MAX_BYTES. */
-const BATCH_FILES = 64;
+import type { ContentPacker } from './content-packer.js';
 
 /** The next chunk of a large file; `block` is undefined for zeros. */
 interface Chunk {
   length: number;
   block: BlockId | undefined;
-}
-
-interface SmallFile {
-  ino: Ino;
-  id: ContentId;
-  bytes: Buffer;
 }
 
 /**
@@ -45,35 +33,23 @@ interface SmallFile {
  * what follows a chunk's start), so equal files have equal content ids however they were made.
  */
 export class ChangedContent {
-  readonly newBlocks: StoredBlock[] = [];
-  readonly newContents: ContentRow[] = [];
   readonly #view: MergedView;
   readonly #parent: ManifestReader;
   readonly #blocks: BlockStore;
-  readonly #catalog: Catalog;
-  readonly #embedBelowBytes: number;
+  readonly #packer: ContentPacker;
   readonly #setContent: (ino: Ino, content: FileContent) => void;
-  readonly #pack = new PackWriter();
-  /** What the pack holds, by content: where, and whose it is. */
-  readonly #packed = new Map<ContentId, { offset: number; size: number; inos: Ino[] }>();
-  #batch: SmallFile[] = [];
-  /** Content stored by this publication, for files that are equal to each other. */
-  readonly #stored = new Map<ContentId, readonly Extent[]>();
-  readonly #storedBlocks = new Set<BlockId>();
 
   constructor(options: {
     view: MergedView;
     parent: ManifestReader;
     blocks: BlockStore;
-    catalog: Catalog;
-    embedBelowBytes: number;
+    packer: ContentPacker;
     setContent: (ino: Ino, content: FileContent) => void;
   }) {
     this.#view = options.view;
     this.#parent = options.parent;
     this.#blocks = options.blocks;
-    this.#catalog = options.catalog;
-    this.#embedBelowBytes = options.embedBelowBytes;
+    this.#packer = options.packer;
     this.#setContent = options.setContent;
   }
 
@@ -84,56 +60,13 @@ export class ChangedContent {
       return;
     }
     const bytes = await readView(this.#view, this.#blocks, inode.ino, 0, inode.size);
-    const id = contentIdOf(sha256(bytes));
-    if (bytes.length < this.#embedBelowBytes && bytes.length > 0) {
-      this.#setContent(inode.ino, { id, embedded: bytes, extents: [] });
-    } else if (isAllZeros(bytes)) {
-      this.#setContent(inode.ino, { id, extents: [] });
-    } else {
-      this.#batch.push({ ino: inode.ino, id, bytes });
-      if (this.#batch.length >= BATCH_FILES) await this.#flushBatch();
-    }
+    await this.#packer.addSmall(bytes, (content) => {
+      this.#setContent(inode.ino, content);
+    });
   }
 
   async finish(): Promise<void> {
-    await this.#flushBatch();
-    await this.#flushPack();
-  }
-
-  async #flushBatch(): Promise<void> {
-    const batch = this.#batch;
-    if (batch.length === 0) return;
-    this.#batch = [];
-    const known = await this.#catalog.knownContents(batch.map((file) => file.id));
-    // Embedded content is known without extents; here it needs a block.
-    for (const row of known) if (row.extents.length > 0) this.#stored.set(row.id, row.extents);
-    for (const file of batch) {
-      const extents = this.#stored.get(file.id);
-      if (extents !== undefined) {
-        this.#setContent(file.ino, { id: file.id, extents });
-        continue;
-      }
-      const packed = this.#packed.get(file.id);
-      if (packed !== undefined) {
-        packed.inos.push(file.ino);
-        continue;
-      }
-      const offset = this.#pack.append(file.bytes);
-      this.#packed.set(file.id, { offset, size: file.bytes.length, inos: [file.ino] });
-      if (this.#pack.full) await this.#flushPack();
-    }
-  }
-
-  async #flushPack(): Promise<void> {
-    if (this.#packed.size === 0) return;
-    const block = await this.#store(this.#pack.take());
-    for (const [id, { offset, size, inos }] of this.#packed) {
-      const extents = [{ offset: 0, length: size, block, blockOffset: offset }];
-      for (const ino of inos) this.#setContent(ino, { id, extents });
-      this.#stored.set(id, extents);
-      this.newContents.push({ id, size, extents });
-    }
-    this.#packed.clear();
+    await this.#packer.finish();
   }
 
   async #addLarge(inode: InodeAttributes): Promise<void> {
@@ -149,9 +82,7 @@ export class ChangedContent {
     }
     const id = inode.size > WHOLE_HASH_MAX_BYTES ? hasher.digest() : await this.#wholeContentId(inode);
     this.#setContent(inode.ino, { id, extents });
-    if (this.#stored.has(id)) return;
-    this.#stored.set(id, extents);
-    this.newContents.push({ id, size: inode.size, extents });
+    this.#packer.addLarge({ id, size: inode.size, extents });
   }
 
   async #wholeContentId(inode: InodeAttributes): Promise<ContentId> {
@@ -182,16 +113,7 @@ export class ChangedContent {
     const window = await readParts(parts, this.#blocks, inode.ino, offset, windowLength);
     const length = nextChunkLength(window, 0, windowLength);
     const raw = window.subarray(0, length);
-    return { length, block: isAllZeros(raw) ? undefined : await this.#store(raw) };
-  }
-
-  /** A block that the store has already is not sent again. */
-  async #store(raw: Buffer): Promise<BlockId> {
-    const id = blockIdOf(sha256(raw));
-    if (this.#storedBlocks.has(id)) return id;
-    if (!(await this.#catalog.knownBlocks([id])).has(id)) this.newBlocks.push(await this.#blocks.put(raw));
-    this.#storedBlocks.add(id);
-    return id;
+    return { length, block: isAllZeros(raw) ? undefined : await this.#packer.storeBlock(raw) };
   }
 }
 

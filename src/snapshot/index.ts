@@ -1,5 +1,5 @@
 /**
- * snapshot: versions made from a directory or from a mount's sealed layer, and given back as files.
+ * snapshot: versions made from a directory, from a mount's sealed layer or from changes of paths, and given back as files.
  *
  * Owns the hash pool and how files of a live file system are read so that bytes and attributes belong together.
  *
@@ -9,14 +9,19 @@
  *
  * Never deletes an object, never changes a directory it imports or a layer it publishes, never writes over what is there.
  */
+export { tarTree, zipTree, type ArchiveOptions } from './archive-tree.js';
+export { ContentPacker, type ContentPackerOptions } from './content-packer.js';
 export {
   importDirectory,
   type ImportOptions,
   type ImportProgress,
   type ImportResult,
 } from './import-directory.js';
+export type { EntryAttributes, PathChange } from './path-change.js';
+export { publishChanges, type PublishChangesOptions, type PublishedChanges } from './publish-changes.js';
 export { publishLayer, type PublishedLayer } from './publish-layer.js';
 export type { PublishOptions } from './publish-options.js';
+export { storeContent, type StoredContent } from './store-content.js';
 export { readContent, type ContentRange } from './read-content.js';
 export {
   restoreTree,

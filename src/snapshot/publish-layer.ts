@@ -11,7 +11,7 @@ import type { BaseVersion } from '../upper/index.js';
 import { applyLayer } from './apply-layer.js';
 import { publishMerged } from './publish-merged.js';
 import type { PublishOptions } from './publish-options.js';
-import { publishVersion } from './publish-version.js';
+import { publicationOf, publishVersion } from './publish-version.js';
 import type { StoredLayer } from './stored-layer.js';
 import { touchedInodes } from './touched-inodes.js';
 
@@ -56,7 +56,10 @@ export async function publishLayer(options: PublishOptions): Promise<PublishedLa
   if (already !== undefined) return { version: already, equal: ours, conflicts: [], ...costs };
   const head = mayRebase ? await catalog.version(base.workspace) : undefined;
   if (head === undefined || head.seq === base.seq) {
-    const version = await publishVersion({ ...stored, parent: base, root: step.to }, options);
+    const version = await publishVersion(
+      { ...publicationOf(options), ...stored, parent: base, root: step.to },
+      options,
+    );
     return { version, equal: baseOf(version), conflicts: [], ...costs };
   }
   const { version, conflicts } = await publishMerged(stored, head, options);
@@ -69,7 +72,7 @@ async function storeLayer(options: PublishOptions): Promise<StoredLayer> {
   const childPath = await workingCopy.take(base.root);
   const parent = openManifest(localManifestPath(manifestDir, base.root));
   try {
-    const { changedFiles, writtenPieces, content } = await applyLayer(options, childPath, parent);
+    const { changedFiles, writtenPieces, packer } = await applyLayer(options, childPath, parent);
     const manifest = await publishManifest({
       path: childPath,
       dir: manifestDir,
@@ -80,8 +83,8 @@ async function storeLayer(options: PublishOptions): Promise<StoredLayer> {
     return {
       step: { from: base.root, to: manifest.root, writtenPieces },
       changedFiles,
-      blocks: [...content.newBlocks, ...manifest.newBlocks],
-      contents: content.newContents.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+      blocks: [...packer.newBlocks, ...manifest.newBlocks],
+      contents: packer.newContents,
       touched: touchedInodes(layer, parent),
     };
   } finally {

@@ -12,9 +12,10 @@ import {
   publishManifest,
   type ManifestReader,
 } from '../manifest/index.js';
-import { mergeManifests, type MergeConflict, type MergeReport, type NumberSource } from '../merge/index.js';
+import { mergeManifests, type MergeConflict, type MergeReport } from '../merge/index.js';
 import type { PublishOptions } from './publish-options.js';
-import { publishVersion } from './publish-version.js';
+import { numbersFrom } from './numbers-from.js';
+import { publicationOf, publishVersion } from './publish-version.js';
 import type { StoredLayer } from './stored-layer.js';
 
 /** How often somebody else may publish while a merge is made. */
@@ -77,6 +78,7 @@ async function mergeWith(
     });
     const version = await publishVersion(
       {
+        ...publicationOf(options),
         parent: head,
         root: manifest.root,
         blocks: [...stored.blocks, ...manifest.newBlocks],
@@ -112,12 +114,6 @@ function merge(
     result.abandon();
     throw error;
   }
-}
-
-function numbersFrom(first: number): NumberSource {
-  let ino = first;
-  let cookie = first;
-  return { ino: () => ino++, cookie: () => cookie++ };
 }
 
 /** `notes.txt (conflict @12)`: what version 12 has under a name that was wanted twice. */

@@ -1,30 +1,44 @@
-import type { Version } from '../catalog/index.js';
+import type { Catalog, Publication, Version } from '../catalog/index.js';
 import type { ManifestRoot, Ino } from '../core/index.js';
 import { localManifestPath, openManifest } from '../manifest/index.js';
 import { publicationRows } from './publication-rows.js';
 import type { PublishOptions } from './publish-options.js';
 import type { StoredLayer } from './stored-layer.js';
 
+/** What the author of a version settles. */
+type Authored = Pick<Publication, 'workspace' | 'author' | 'message' | 'publishId' | 'createdAtMs'>;
+
+/** Of a sealed layer's version what the seal settled. */
+export function publicationOf({ base, sealed }: Pick<PublishOptions, 'base' | 'sealed'>): Authored {
+  return {
+    workspace: base.workspace,
+    author: sealed.author,
+    message: sealed.message,
+    publishId: sealed.publishId,
+    createdAtMs: sealed.sealedAtMs,
+  };
+}
+
 /**
- * Publishes a manifest that is stored, and here, as the version after `parent`, whose manifest is here as well. What the seal settled of it is the
- * layer's: message, author, time, publish id. Throws `conflict` when the parent is not the head.
+ * Publishes a manifest that is stored, and here, as the version after `parent`, whose manifest is here as well. Throws `conflict` when the parent is
+ * not the head.
  */
 export async function publishVersion(
-  { parent, root, blocks, contents, touched }: NewVersion,
-  { base, sealed, catalog, manifestDir }: PublishOptions,
+  { workspace, author, message, publishId, createdAtMs, parent, root, blocks, contents, touched }: NewVersion,
+  { catalog, manifestDir }: { catalog: Catalog; manifestDir: string },
 ): Promise<Version> {
-  const before = openManifest(localManifestPath(manifestDir, parent.root));
+  const before = parent === undefined ? undefined : openManifest(localManifestPath(manifestDir, parent.root));
   try {
     const after = openManifest(localManifestPath(manifestDir, root));
     try {
       return await catalog.publish({
-        workspace: base.workspace,
-        parentSeq: parent.seq,
+        workspace,
+        parentSeq: parent?.seq ?? 0,
         root,
-        author: sealed.author,
-        message: sealed.message,
-        publishId: sealed.publishId,
-        createdAtMs: sealed.sealedAtMs,
+        author,
+        message,
+        publishId,
+        createdAtMs,
         files: after.counters.files,
         bytes: after.counters.bytes,
         blocks,
@@ -35,12 +49,13 @@ export async function publishVersion(
       after.close();
     }
   } finally {
-    before.close();
+    before?.close();
   }
 }
 
-interface NewVersion extends Pick<StoredLayer, 'blocks' | 'contents'> {
-  parent: { seq: number; root: ManifestRoot };
+interface NewVersion extends Authored, Pick<StoredLayer, 'blocks' | 'contents'> {
+  /** Undefined for a first version. */
+  parent: { seq: number; root: ManifestRoot } | undefined;
   root: ManifestRoot;
   /** Inodes whose rows in the catalog may differ from the parent's. */
   touched: ReadonlySet<Ino>;

@@ -25,15 +25,14 @@ import {
   isSymlink,
   joinPath,
   messageOf,
-  PACKED_FILE_MAX_BYTES,
   ROOT_INO,
   systemCode,
-  type BlockId,
   type Ino,
   type InodeAttributes,
 } from '../core/index.js';
-import { walk, type ManifestReader } from '../manifest/index.js';
+import type { ManifestReader } from '../manifest/index.js';
 import { mknod, setModificationTime, setXattr } from '../posix/index.js';
+import { EntriesAhead, packedBytes, type AheadEntry } from './entries-ahead.js';
 import { pathText } from './path-text.js';
 import { readData } from './read-content.js';
 import { RecentBlocks } from './recent-blocks.js';
@@ -69,12 +68,6 @@ export interface RestoreResult {
 }
 
 const SKIPPED_LISTED = 100;
-
-/** Entries looked at ahead of the one being written, for the blocks they need. */
-const ENTRIES_AHEAD = 256;
-
-/** Different blocks that those need, at most. */
-const BLOCKS_AHEAD = 24;
 
 /** What a file system gives a hole for. */
 const PAGE_BYTES = 4096;
@@ -135,22 +128,17 @@ function removeTree(path: Buffer): void {
   rmdirSync(path);
 }
 
-/** An entry to be written. */
-interface Step {
-  path: Buffer;
-  inode: InodeAttributes;
+/** An entry to be written; its path is where to. */
+interface Step extends AheadEntry {
   /** Directories between it and the one restored. */
   depth: number;
-  /** Of a small file that is part of a block: the block, on its way, and where the file is in it. */
-  packed: { block: Promise<Buffer>; blockOffset: number } | undefined;
-  /** The entry before it is not in the same block. */
-  beginsBlock: boolean;
 }
 
 class TreeRestore {
   readonly result: RestoreResult = { files: 0, directories: 0, others: 0, bytes: 0, skipped: [] };
   readonly #reader: ManifestReader;
   readonly #blocks: RecentBlocks;
+  readonly #ahead: EntriesAhead;
   readonly #onProgress: ((progress: RestoreProgress) => void) | undefined;
   readonly #signal: AbortSignal | undefined;
   readonly #totals: { filesTotal: number; bytesTotal: number } | undefined;
@@ -159,11 +147,11 @@ class TreeRestore {
   readonly #linked = new Map<Ino, Buffer>();
   /** The directories around the entry at hand; each gets its attributes when everything in it is there. */
   readonly #open: { path: Buffer; inode: InodeAttributes }[] = [];
-  #lastBlock: BlockId | undefined;
 
   constructor({ reader, blocks, ino, onProgress, signal }: RestoreOptions) {
     this.#reader = reader;
     this.#blocks = new RecentBlocks(blocks);
+    this.#ahead = new EntriesAhead(reader, this.#blocks);
     this.#onProgress = onProgress;
     this.#signal = signal;
     const { files, bytes } = reader.counters;
@@ -172,52 +160,19 @@ class TreeRestore {
 
   async run(inode: InodeAttributes, dest: Buffer, wasThere: boolean): Promise<void> {
     if (!isDirectory(inode.mode)) {
-      await this.#write(this.#step(dest, inode, 0));
+      await this.#write({ ...this.#ahead.entry(dest, inode), depth: 0 });
       return;
     }
     if (!wasThere) makeDirectory(dest);
     this.#open.push({ path: dest, inode });
     this.result.directories++;
-    for (const step of this.#stepsAhead(dest, inode.ino)) {
+    for (const entry of this.#ahead.below(inode.ino)) {
       this.#signal?.throwIfAborted();
-      this.#closeDirectories(step.depth + 1);
-      await this.#write(step);
+      const depth = slashesIn(entry.path);
+      this.#closeDirectories(depth + 1);
+      await this.#write({ ...entry, path: joinPath(dest, entry.path), depth });
     }
     this.#closeDirectories(0);
-  }
-
-  /** The entries below a directory, each directory before what it holds, while the blocks of those to come are fetched. */
-  *#stepsAhead(dest: Buffer, ino: Ino): Generator<Step> {
-    const entries = walk(this.#reader, ino);
-    const ahead: Step[] = [];
-    let blocksAhead = 0;
-    for (;;) {
-      while (ahead.length < ENTRIES_AHEAD && blocksAhead < BLOCKS_AHEAD) {
-        const next = entries.next();
-        if (next.done === true) break;
-        const { path, inode } = next.value;
-        const step = this.#step(joinPath(dest, path), inode, slashesIn(path));
-        if (step.beginsBlock) blocksAhead++;
-        ahead.push(step);
-      }
-      const step = ahead.shift();
-      if (step === undefined) return;
-      if (step.beginsBlock) blocksAhead--;
-      yield step;
-    }
-  }
-
-  #step(path: Buffer, inode: InodeAttributes, depth: number): Step {
-    const none = { path, inode, depth, packed: undefined, beginsBlock: false };
-    if (!isRegular(inode.mode) || inode.size === 0 || inode.size > PACKED_FILE_MAX_BYTES) return none;
-    const [extent] = this.#reader.extents(inode.ino, 0, inode.size);
-    if (extent?.length !== inode.size) return none;
-    const block = this.#blocks.get(extent.block);
-    // Awaited when its turn comes, or never after a failure.
-    block.catch(() => undefined);
-    const beginsBlock = extent.block !== this.#lastBlock;
-    this.#lastBlock = extent.block;
-    return { path, inode, depth, packed: { block, blockOffset: extent.blockOffset }, beginsBlock };
   }
 
   async #write(step: Step): Promise<void> {
@@ -246,11 +201,7 @@ class TreeRestore {
     try {
       let end = 0;
       if (packed !== undefined) {
-        const block = await packed.block;
-        const bytes = block.subarray(packed.blockOffset, packed.blockOffset + inode.size);
-        if (bytes.length < inode.size) {
-          throw new CairnError('corrupt', `a block is shorter than inode ${String(inode.ino)} needs`);
-        }
+        const bytes = await packedBytes(inode, packed);
         end = attempt(path, () => writeAroundZeros(fd, bytes, 0));
       } else if (inode.size > 0) {
         for await (const { offset, bytes } of readData(this.#reader, this.#blocks, inode.ino)) {

@@ -44,7 +44,7 @@ export interface FileHolds {
 const LIST_PAGE = 1024;
 
 /** The first cookie a manifest may give out (FORMAT.md M-4), and the first inode number after the root's (M-3). */
-const FIRST_COOKIE = 3;
+export const FIRST_COOKIE = 3;
 
 export interface TreeRecorderOptions {
   /** The version this one follows; undefined for a first one. */

@@ -95,15 +95,13 @@ void t.test('a corrupt file is refused as corrupt, whether in its header or in i
   );
   await catalog.close();
   const raw = rawDatabase(t, broken);
-  const firstPage = raw
-    .prepare(`select rootpage from sqlite_schema where name = 'version'`)
+  const pages = raw
+    .prepare(`select pageno from dbstat where name = 'file' or name like 'sqlite_autoindex_file%'`)
     .pluck()
-    .get() as number;
+    .all() as number[];
   raw.close();
-  const end = statSync(broken).size;
   const fd = openSync(broken, 'r+');
-  for (let at = (firstPage - 1) * 4096; at < end; at += 4096)
-    writeSync(fd, Buffer.alloc(4096, 0xa5), 0, 4096, at);
+  for (const page of pages) writeSync(fd, Buffer.alloc(4096, 0xa5), 0, 4096, (page - 1) * 4096);
   closeSync(fd);
   const reopened = await openCatalog(urlOf(broken));
   t.teardown(() => reopened.close());
@@ -226,6 +224,15 @@ void t.test('lookups, listings and changes are answered from indexes', async (t)
     planOf(rowsEndedBetween(db, 1, 4, 5).compile())[0],
     'USING INDEX file_to (workspace_id=? AND to_seq>?',
   );
+  const page = { limit: 10, after: Buffer.from('a') };
+  t.match(
+    planOf(rowsEndedBetween(db, 1, 4, 5, page).compile())[1],
+    'USING INDEX file_to (workspace_id=? AND to_seq>?',
+  );
+  t.match(
+    planOf(rowsBegunBetween(db, 1, 4, 5, page).compile())[1],
+    'USING INDEX file_from (workspace_id=? AND from_seq>?',
+  );
 });
 
 void t.test('a head that is not the newest version is neither shown nor published on', async (t) => {
@@ -256,14 +263,14 @@ void t.test(
       const damaged = Buffer.from(packed);
       damaged.writeUInt8(damaged.readUInt8(at) ^ 0x04, at);
       write.run(damaged);
-      await t.rejects(catalog.knownContents([id]), { code: 'corrupt', message: new RegExp(id) });
+      await t.rejects(catalog.knownContents('w', [id]), { code: 'corrupt', message: new RegExp(id) });
     }
     write.run(packed);
     raw.exec('update content set size = 11');
-    await t.rejects(catalog.knownContents([id]), { code: 'corrupt' });
+    await t.rejects(catalog.knownContents('w', [id]), { code: 'corrupt' });
     raw.exec('update content set size = 10');
     write.run(packed.subarray(0, -4));
-    t.same(await catalog.knownContents([id]), [{ id, size: 10, extents }]);
+    t.same(await catalog.knownContents('w', [id]), [{ id, size: 10, extents }]);
   },
 );
 

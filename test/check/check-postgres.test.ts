@@ -71,7 +71,7 @@ async function busy(t: Test, server: PostgresServer): Promise<void> {
       while (!checked.signal.aborted) {
         appendFileSync(join(tree, 'growing'), randomBytesOf(published, 50_000));
         // Opened for each, as a command does: between two of them nobody has the catalog open.
-        const stores = await openStores(home, catalog);
+        const stores = await openStores(home, { catalog });
         await stores.import(tree, { workspace: 'others' });
         await stores.close();
         published += 1;

@@ -59,7 +59,7 @@ export async function startSite(t: Test, catalogUrl?: string): Promise<CheckSite
   const dir = scratchFolder(t);
   const [home, tree] = [join(dir, 'home'), join(dir, 'tree')];
   buildTree(tree);
-  const stores = await openStores(home, catalogUrl);
+  const stores = await openStores(home, { catalog: catalogUrl });
   const versions: Version[] = [];
   const publish = async (): Promise<void> => {
     versions.push((await stores.import(tree)).version);

@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import fc from 'fast-check';
 import t from 'tap';
-import { displayPath, jsonPath } from '../../src/cli/path-text.js';
+import { displayPath } from '../../src/cli/path-text.js';
+import { jsonPath } from '../../src/core/index.js';
 
 const awkward = fc
   .array(

@@ -205,7 +205,7 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
       t.equal((await catalog.workspace('w')).headSeq, 1);
       t.same(await catalog.files('w', 1), [fileNamed('a')]);
       t.equal(await catalog.isEmpty(), true);
-      t.same(await catalog.knownBlocks([blockNamed('late')]), new Set());
+      t.same(await catalog.knownBlocks('w', [blockNamed('late')]), new Set());
       t.equal(await catalog.published('w', 'late'), undefined);
     },
   );
@@ -232,6 +232,31 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
           added(fileNamed(`${String(parentSeq)}/${String(winner)}`)),
         ]);
       }
+    },
+  );
+
+  void catalogTest(
+    'who waits for a newer version gets the head as soon as anybody has published it',
+    async (t, catalog, connect) => {
+      const other = await connect();
+      const long = { waitMs: 60_000 };
+      t.equal(await catalog.newerVersion('w', 0, { waitMs: 0 }), undefined);
+      const waiting = [0, 0, 1].map((afterSeq) => catalog.newerVersion('w', afterSeq, long));
+      await catalog.ensureWorkspace('another');
+      const elsewhere = catalog.newerVersion('another', 0, { waitMs: 300 });
+      await other.publish(publicationOn(0));
+      for (const one of waiting.slice(0, 2)) t.match(await one, { workspace: 'w', seq: 1 });
+      await catalog.publish(publicationOn(1));
+      t.match(await waiting[2], { seq: 2 });
+      t.match(await catalog.newerVersion('w', 0, long), { seq: 2 }, 'the head, not the next');
+      t.equal(await catalog.newerVersion('w', 2, { waitMs: 1 }), undefined);
+      t.equal(await elsewhere, undefined, 'each waits for its own workspace');
+
+      const abort = new AbortController();
+      const given = catalog.newerVersion('w', 2, { ...long, signal: abort.signal });
+      abort.abort(new Error('given up'));
+      await t.rejects(given, { message: 'given up' });
+      await t.rejects(catalog.newerVersion('nowhere', 0, long), { code: 'not-found' });
     },
   );
 
@@ -338,6 +363,155 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
     t.same(await catalog.changes('w', 2, 0), [two, fileNamed('same'), fileNamed('x')].map(removed));
   });
 
+  void catalogTest('changes come in pages as they come at once', async (t, catalog) => {
+    const paths = (from: number, to: number) =>
+      Array.from({ length: to - from }, (_, i) => `f/${String(from + i).padStart(3, '0')}`);
+    await catalog.publish(publicationOn(0, { added: paths(0, 60).map((path) => fileNamed(path)) }));
+    // Of the first ten every one changes and changes back: whole pages without a change.
+    const back = paths(0, 10).map((path) => fileNamed(path));
+    const changed = [...paths(0, 10), ...paths(30, 45)].map((path) => fileNamed(path, 'changed'));
+    await catalog.publish(publicationOn(1, { removed: changed.map(({ path }) => path), added: changed }));
+    const added = paths(50, 70).map((path) => fileNamed(path, 'later'));
+    await catalog.publish(
+      publicationOn(2, {
+        removed: [...back, ...added].map(({ path }) => path),
+        added: [...back, ...added],
+      }),
+    );
+    for (const [from, to] of [
+      [1, 3],
+      [3, 1],
+      [0, 3],
+    ] as const) {
+      const atOnce = await catalog.changes('w', from, to);
+      t.ok(atOnce.length >= 35);
+      for (const limit of [1, 4, 1000]) {
+        const inPages: FileChange[] = [];
+        for (;;) {
+          const after = inPages.at(-1)?.path;
+          const page = await catalog.changes('w', from, to, { limit, ...(after !== undefined && { after }) });
+          t.ok(page.length <= 2 * limit);
+          if (page.length === 0) break;
+          inPages.push(...page);
+        }
+        t.same(inPages, atOnce, `from ${String(from)} to ${String(to)} in pages of ${String(limit)}`);
+      }
+    }
+  });
+
+  void catalogTest('a tag names a version until it names another, or is gone', async (t, catalog) => {
+    await catalog.publish(publicationOn(0));
+    await catalog.publish(publicationOn(1));
+    t.same(await catalog.tags('w'), []);
+    t.match(await catalog.setTag('w', 'stable', 1), { workspace: 'w', name: 'stable', seq: 1 });
+    await catalog.setTag('w', 'newest', 2);
+    t.match(await catalog.taggedVersion('w', 'stable'), { seq: 1 });
+    t.match(await catalog.setTag('w', 'stable', 2), { seq: 2 });
+    t.match(await catalog.taggedVersion('w', 'stable'), { seq: 2 });
+    t.match(await catalog.tags('w'), [
+      { workspace: 'w', name: 'newest', seq: 2 },
+      { workspace: 'w', name: 'stable', seq: 2 },
+    ]);
+    await catalog.deleteTag('w', 'stable');
+    const noTag = { code: 'not-found', message: 'workspace "w" has no tag "stable"' };
+    await t.rejects(catalog.taggedVersion('w', 'stable'), noTag);
+    await t.rejects(catalog.deleteTag('w', 'stable'), noTag);
+    await t.rejects(catalog.setTag('w', 'v3', 3), { code: 'not-found' });
+    for (const bad of ['', '7', 'head', 'a/b', '-x', 'ü', 'a'.repeat(101)]) {
+      await t.rejects(catalog.setTag('w', bad, 1), { code: 'usage' });
+    }
+  });
+
+  void catalogTest('a workspace is renamed, closed for versions, and bounded', async (t, catalog) => {
+    await catalog.publish(publicationOn(0, { added: [fileNamed('a')] }));
+    const { generation } = await catalog.workspace('w');
+    t.match(await catalog.changeWorkspace('w', { name: 'new' }), { name: 'new', headSeq: 1, generation });
+    await t.rejects(catalog.workspace('w'), { code: 'not-found' });
+    t.same(await catalog.files('new', 1), [fileNamed('a')]);
+    await catalog.ensureWorkspace('w');
+    t.not((await catalog.workspace('w')).generation, generation, 'another one with the old name');
+    await t.rejects(catalog.changeWorkspace('new', { name: 'w' }), { code: 'conflict' });
+    await t.rejects(catalog.changeWorkspace('new', { name: 'No' }), { code: 'usage' });
+    await t.rejects(catalog.changeWorkspace('nowhere', {}), { code: 'not-found' });
+
+    t.match(await catalog.changeWorkspace('new', { readOnly: true }), { readOnly: true, name: 'new' });
+    const next = publicationOn(1, { workspace: 'new', bytes: 11 });
+    await t.rejects(catalog.publish(next), {
+      code: 'access-denied',
+      message: 'workspace "new" is read-only',
+    });
+    t.match(
+      await catalog.publish(publicationOn(0, { workspace: 'new' })),
+      { seq: 1 },
+      'what was done is told',
+    );
+    t.match(await catalog.changeWorkspace('new', { readOnly: false, quotaBytes: 10 }), { quotaBytes: 10 });
+    await t.rejects(catalog.publish(next), { code: 'no-space' });
+    t.match(await catalog.changeWorkspace('new', { quotaBytes: 11 }), { quotaBytes: 11, readOnly: false });
+    t.match(await catalog.publish(next), { seq: 2 });
+    t.equal((await catalog.changeWorkspace('new', { quotaBytes: null })).quotaBytes, undefined);
+  });
+
+  void catalogTest('what is in the trash is nowhere else, and comes back as it was', async (t, catalog) => {
+    await catalog.publish(publicationOn(0, { added: [fileNamed('a')] }));
+    await catalog.setTag('w', 'first', 1);
+    const before = await catalog.workspace('w');
+    const { untilMs } = await catalog.trashWorkspace('w');
+    t.ok(untilMs > Date.now());
+    const gone = { code: 'not-found', message: 'no workspace "w"' };
+    await t.rejects(catalog.workspace('w'), gone);
+    await t.rejects(catalog.version('w', 1), gone);
+    await t.rejects(catalog.taggedVersion('w', 'first'), gone);
+    await t.rejects(catalog.tags('w'), gone);
+    await t.rejects(catalog.files('w', 1), gone);
+    await t.rejects(catalog.publish(publicationOn(1)), gone);
+    await t.rejects(catalog.reserveNumbers('w', 1), gone);
+    await t.rejects(catalog.changeWorkspace('w', { name: 'x' }), gone);
+    await t.rejects(catalog.trashWorkspace('w'), gone);
+    t.same(await catalog.workspaces(), []);
+    await t.rejects(catalog.ensureWorkspace('w'), {
+      code: 'conflict',
+      message: 'a workspace "w" is in the trash',
+    });
+    t.same(await catalog.undeleteWorkspace('w'), before);
+    t.same(await catalog.files('w', 1), [fileNamed('a')]);
+    t.match(await catalog.taggedVersion('w', 'first'), { seq: 1 });
+    await t.rejects(catalog.undeleteWorkspace('w'), { code: 'not-found' });
+    await t.rejects(catalog.undeleteWorkspace('nowhere'), { code: 'not-found' });
+  });
+
+  void catalogTest('a fork begins with the files of a version and goes its own way', async (t, catalog) => {
+    await catalog.publish(publicationOn(0, { added: [fileNamed('a'), fileNamed('b')], files: 2, bytes: 2 }));
+    await catalog.publish(
+      publicationOn(1, { removed: [Buffer.from('a')], added: [fileNamed('c')], files: 2, bytes: 2 }),
+    );
+    await catalog.publish(publicationOn(2, { removed: [Buffer.from('b')], files: 1, bytes: 1 }));
+    const fork = { workspace: 'w', seq: 2, name: 'mine', author: 'bob', publishId: 'a fork' };
+    const version = await catalog.forkWorkspace(fork);
+    const { root } = await catalog.version('w', 2);
+    t.match(version, { workspace: 'mine', seq: 1, parentSeq: 0, root, author: 'bob', files: 2, bytes: 2 });
+    t.equal(version.message, 'fork of w@2');
+    t.same(await catalog.forkWorkspace(fork), version, 'asked again it is the same fork');
+    t.same(await catalog.files('mine', 1), [fileNamed('b'), fileNamed('c')]);
+    await catalog.publish(
+      publicationOn(1, { workspace: 'mine', removed: [Buffer.from('b')], added: [fileNamed('d')] }),
+    );
+    t.same(await catalog.files('mine', 2), [fileNamed('c'), fileNamed('d')]);
+    t.same(await catalog.files('w', 3), [fileNamed('c')]);
+    t.same(await catalog.changes('mine', 1, 2), [removed(fileNamed('b')), added(fileNamed('d'))]);
+    const first = await catalog.reserveNumbers('w', 1);
+    await catalog.forkWorkspace({ ...fork, seq: 3, name: 'later' });
+    t.ok((await catalog.reserveNumbers('later', 1)) >= first + RESERVED_NUMBERS, 'numbers go on from there');
+
+    await t.rejects(catalog.forkWorkspace({ ...fork, publishId: 'another' }), { code: 'conflict' });
+    await t.rejects(catalog.forkWorkspace({ ...fork, name: 'x', seq: 9 }), { code: 'not-found' });
+    await t.rejects(catalog.forkWorkspace({ ...fork, name: 'x', workspace: 'nowhere' }), {
+      code: 'not-found',
+    });
+    await t.rejects(catalog.forkWorkspace({ ...fork, name: 'No' }), { code: 'usage' });
+    await t.rejects(catalog.workspace('x'), { code: 'not-found' });
+  });
+
   void catalogTest('content and blocks are known once published, with their extents', async (t, catalog) => {
     t.equal(await catalog.isEmpty(), true);
     const large: ContentRow = {
@@ -365,10 +539,10 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
 
     const asked = [contentNamed('unknown'), ...small.map((row) => row.id), large.id];
     const byId = (one: ContentRow, other: ContentRow) => (one.id < other.id ? -1 : 1);
-    t.same((await catalog.knownContents(asked)).sort(byId), [large, ...small].sort(byId));
-    t.same(await catalog.knownContents([]), []);
+    t.same((await catalog.knownContents('w', asked)).sort(byId), [large, ...small].sort(byId));
+    t.same(await catalog.knownContents('w', []), []);
     t.same(
-      await catalog.knownBlocks([blockNamed('unknown'), ...blocks.map((block) => block.id)]),
+      await catalog.knownBlocks('w', [blockNamed('unknown'), ...blocks.map((block) => block.id)]),
       new Set(blocks.map((block) => block.id)),
     );
   });

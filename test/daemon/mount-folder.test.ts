@@ -14,6 +14,7 @@ const REQUEST: MountRequest = {
   seq: 3,
   mountpoint: '/mnt',
   readOnly: true,
+  follow: false,
   allowOther: false,
   cacheBudgetBytes: 1024,
   logLevel: 'info',

@@ -27,14 +27,18 @@ export interface Stores {
   close(): Promise<void>;
 }
 
-export async function openStores(
-  home: string,
-  catalogUrl = `sqlite://${home}/catalog.sqlite`,
-): Promise<Stores> {
+export interface StoresPlace {
+  /** The URL of a service that has the store and the catalog, for the workspace `demo`. */
+  service?: string;
+  /** The URL of a catalog that is not in the home folder. */
+  catalog?: string | undefined;
+}
+
+export async function openStores(home: string, { service, catalog: url }: StoresPlace = {}): Promise<Stores> {
   mkdirSync(home, { recursive: true });
-  const objects = await openObjectStore(`file://${home}/store`);
+  const objects = await openObjectStore(service ?? `file://${home}/store`, { home, workspace: 'demo' });
   const blocks = await openBlockStore({ objects, cacheDir: `${home}/cache`, cacheBudgetBytes: 1e9 });
-  const catalog = await openCatalog(catalogUrl);
+  const catalog = await openCatalog(service ?? url ?? `sqlite://${home}/catalog.sqlite`, home);
   const manifestDir = `${home}/manifests`;
   const open = async ({ root }: Version): Promise<ManifestReader> =>
     openManifest(await fetchManifest({ root, dir: manifestDir, blocks, objects }));

@@ -1,9 +1,10 @@
 import type { Version } from '../../catalog/index.js';
+import { jsonPath } from '../../core/index.js';
 import type { ManifestDifference } from '../../manifest/index.js';
 import { CHANGE_LETTERS, CHANGE_LETTERS_HELP, type ChangeKind } from '../change-letters.js';
 import { defineCommand } from '../command.js';
 import { findVersion, withManifest, withStores } from '../open-version.js';
-import { displayPath, jsonPath } from '../path-text.js';
+import { displayPath } from '../path-text.js';
 import { countText, sizeText } from '../quantities.js';
 import { parseReference, parseReferenceWithin } from '../reference.js';
 

@@ -1,7 +1,8 @@
 import type { CheckSummary, Finding } from '../../check/index.js';
+import { jsonPath } from '../../core/index.js';
 import { defineCommand } from '../command.js';
 import { interruptible } from '../interruption.js';
-import { displayPath, jsonPath } from '../path-text.js';
+import { displayPath } from '../path-text.js';
 import { openProgress } from '../progress.js';
 import { countText, durationText, sizeText } from '../quantities.js';
 import { parseReference } from '../reference.js';

@@ -1,10 +1,10 @@
-import { isDirectory, isSymlink, type Ino, type InodeAttributes } from '../../core/index.js';
+import { isDirectory, isSymlink, jsonPath, type Ino, type InodeAttributes } from '../../core/index.js';
 import type { DentryWithInode, ManifestReader } from '../../manifest/index.js';
 import { defineCommand } from '../command.js';
 import { fileTypeName, modeText } from '../mode-text.js';
 import { findVersion, inodeAt, withManifest, withStores } from '../open-version.js';
 import type { Output } from '../output.js';
-import { displayPath, jsonPath } from '../path-text.js';
+import { displayPath } from '../path-text.js';
 import { timeText } from '../quantities.js';
 import { parsePathReference } from '../reference.js';
 

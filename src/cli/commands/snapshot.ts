@@ -1,8 +1,8 @@
+import { jsonPath } from '../../core/index.js';
 import type { RebaseResult } from '../../daemon/index.js';
 import { defineCommand } from '../command.js';
 import { conflictLine } from '../conflict-text.js';
 import { withMount } from '../find-mount.js';
-import { jsonPath } from '../path-text.js';
 import { countText, durationText, sizeText } from '../quantities.js';
 
 // Carriage return and EL (ECMA-48).

@@ -1,0 +1,21 @@
+import type { BlockStore } from '../blocks/index.js';
+import type { BlockAccess, Catalog, TokenRegister } from '../catalog/index.js';
+import type { ObjectStore } from '../objects/index.js';
+import type { Logger } from 'pino';
+import type { HeadPublisher } from './head-publisher.js';
+import type { OpenManifests } from './open-manifests.js';
+
+/** What every route works with. Opened and closed by who builds the app. */
+export interface ServiceContext {
+  catalog: Catalog;
+  tokens: TokenRegister;
+  blockAccess: BlockAccess;
+  objects: ObjectStore;
+  blocks: BlockStore;
+  manifests: OpenManifests;
+  /** Of versions that are made here, out of changes of paths. */
+  publisher: HeadPublisher;
+  log: Logger;
+  /** The service's own folder: cached blocks, local manifests, what is under way. */
+  dir: string;
+}
