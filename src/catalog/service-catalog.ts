@@ -1,6 +1,7 @@
 import type { Access, Right } from '../wire/index.js';
 import type { BlockAccess } from './block-access.js';
 import type { Catalog } from './catalog.js';
+import type { CommitRegister } from './commit-register.js';
 
 /** A token as its register knows it: what it may, never its secret. */
 export interface TokenRecord {
@@ -46,5 +47,6 @@ export interface ServiceCatalog {
   /** Deletes for good what has been in the trash for its term. Returns the names. */
   emptyTrash(nowMs: number): Promise<string[]>;
   readonly blockAccess: BlockAccess;
+  readonly commits: CommitRegister;
   close(): Promise<void>;
 }

@@ -3,6 +3,7 @@ import type { CatalogSchema } from './schema.js';
 import type { ServiceCatalog } from './service-catalog.js';
 import { SqlBlockAccess } from './sql-block-access.js';
 import { SqlCatalog } from './sql-catalog.js';
+import { SqlCommitRegister } from './sql-commit-register.js';
 import { SqlTokenRegister } from './sql-token-register.js';
 import { emptyTrash } from './trash.js';
 
@@ -11,6 +12,7 @@ export class SqlServiceCatalog implements ServiceCatalog {
   readonly catalog: SqlCatalog;
   readonly tokens: SqlTokenRegister;
   readonly blockAccess: SqlBlockAccess;
+  readonly commits: SqlCommitRegister;
 
   readonly #db: Kysely<CatalogSchema>;
 
@@ -19,6 +21,7 @@ export class SqlServiceCatalog implements ServiceCatalog {
     this.catalog = new SqlCatalog(shownUrl, db);
     this.tokens = new SqlTokenRegister(db);
     this.blockAccess = new SqlBlockAccess(db);
+    this.commits = new SqlCommitRegister(db);
   }
 
   async emptyTrash(nowMs: number): Promise<string[]> {

@@ -14,6 +14,7 @@ import { enforceAccess } from './access/enforce-access.js';
 import type { ServiceContext } from './context.js';
 import { routedUrl } from './file-url.js';
 import { problemDocument } from './http-problem.js';
+import { commitRoutes } from './routes/commits.js';
 import { fileRoutes } from './routes/files.js';
 import { HeldBlocks } from './held-blocks.js';
 import { blockRoutes } from './routes/blocks.js';
@@ -58,7 +59,8 @@ export async function buildApp(
   await app.register(async (routes: ServiceApp) => {
     await healthRoutes(routes, context);
     await workspaceRoutes(routes, context);
-    await fileRoutes(routes, context);
+    await fileRoutes(routes, context, held);
+    await commitRoutes(routes, context, held);
     await blockRoutes(routes, context, held);
     await publicationRoutes(routes, context, held, checkPublication);
     await changeRoutes(routes, context);

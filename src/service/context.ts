@@ -1,5 +1,5 @@
 import type { BlockStore } from '../blocks/index.js';
-import type { BlockAccess, Catalog, TokenRegister } from '../catalog/index.js';
+import type { BlockAccess, Catalog, CommitRegister, TokenRegister } from '../catalog/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import type { Logger } from 'pino';
 import type { HeadPublisher } from './head-publisher.js';
@@ -10,6 +10,7 @@ export interface ServiceContext {
   catalog: Catalog;
   tokens: TokenRegister;
   blockAccess: BlockAccess;
+  commits: CommitRegister;
   objects: ObjectStore;
   blocks: BlockStore;
   manifests: OpenManifests;

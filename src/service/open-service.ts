@@ -31,7 +31,7 @@ export async function openService(
   };
   try {
     const serviceCatalog = await openServiceCatalog(parts.catalog);
-    const { catalog, tokens, blockAccess } = serviceCatalog;
+    const { catalog, tokens, blockAccess, commits } = serviceCatalog;
     opened.push(serviceCatalog);
     const objects = await openObjectStore(parts.store, { inUse: !(await catalog.isEmpty()) });
     opened.push(objects);
@@ -45,7 +45,7 @@ export async function openService(
     opened.push(manifests);
     const publisher = new HeadPublisher({ catalog, objects, blocks, manifests });
     return {
-      context: { catalog, tokens, blockAccess, objects, blocks, manifests, publisher, log, dir },
+      context: { catalog, tokens, blockAccess, commits, objects, blocks, manifests, publisher, log, dir },
       close,
     };
   } catch (error) {

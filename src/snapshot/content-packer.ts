@@ -15,7 +15,7 @@ const BATCH_FILES = 64;
 
 export interface ContentPackerOptions {
   blocks: BlockStore;
-  catalog: Catalog;
+  catalog: Pick<Catalog, 'knownContents' | 'knownBlocks'>;
   /** For a version of which it is stored. */
   workspace: string;
   /** Files below this go into the manifest instead of blocks. */
@@ -39,7 +39,7 @@ export class ContentPacker {
   readonly newBlocks: StoredBlock[] = [];
   readonly newContents: ContentRow[] = [];
   readonly #blocks: BlockStore;
-  readonly #catalog: Catalog;
+  readonly #catalog: ContentPackerOptions['catalog'];
   readonly #workspace: string;
   readonly #embedBelowBytes: number;
   readonly #pack = new PackWriter();
