@@ -1,6 +1,7 @@
 import type { Kysely } from 'kysely';
 import type { CatalogSchema } from './schema.js';
 import type { ServiceCatalog } from './service-catalog.js';
+import { SqlAuditLog } from './sql-audit-log.js';
 import { SqlCatalog } from './sql-catalog.js';
 import { SqlTokenRegister } from './sql-token-register.js';
 import { emptyTrash } from './trash.js';
@@ -9,6 +10,7 @@ import { emptyTrash } from './trash.js';
 export class SqlServiceCatalog implements ServiceCatalog {
   readonly catalog: SqlCatalog;
   readonly tokens: SqlTokenRegister;
+  readonly audit: SqlAuditLog;
 
   readonly #db: Kysely<CatalogSchema>;
 
@@ -16,6 +18,7 @@ export class SqlServiceCatalog implements ServiceCatalog {
     this.#db = db;
     this.catalog = new SqlCatalog(shownUrl, db);
     this.tokens = new SqlTokenRegister(db);
+    this.audit = new SqlAuditLog(db);
   }
 
   async emptyTrash(nowMs: number): Promise<string[]> {

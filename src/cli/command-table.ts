@@ -19,5 +19,10 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['restore', async () => (await import('./commands/restore.js')).restoreCommand],
   ['stats', async () => (await import('./commands/stats.js')).statsCommand],
   ['fsck', async () => (await import('./commands/fsck.js')).fsckCommand],
+  ['tag', async () => (await import('./commands/tag.js')).tagCommand],
+  ['fork', async () => (await import('./commands/fork.js')).forkCommand],
+  ['workspace', async () => (await import('./commands/workspace.js')).workspaceCommand],
+  ['serve', async () => (await import('./commands/serve.js')).serveCommand],
+  ['token', async () => (await import('./commands/token.js')).tokenCommand],
   ['doctor', async () => (await import('./commands/doctor.js')).doctorCommand],
 ]);

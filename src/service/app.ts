@@ -10,14 +10,22 @@ import {
 } from 'fastify-type-provider-zod';
 import { CairnError } from '../core/index.js';
 import { PROBLEM_TYPE } from '../wire/index.js';
+import { auditRequests } from './access/audit-requests.js';
 import { enforceAccess } from './access/enforce-access.js';
 import type { ServiceContext } from './context.js';
 import { problemDocument } from './http-problem.js';
+import { measureRequests } from './metrics.js';
+import { describeRoutes } from './openapi.js';
 import { healthRoutes } from './routes/health.js';
+import { tokenRoutes } from './routes/tokens.js';
 import { workspaceRoutes } from './routes/workspaces.js';
 import type { ServiceApp } from './service-app.js';
 
 export interface AppOptions {
+  /** Of one token, on average over ten seconds. */
+  requestsPerSecond?: number | undefined;
+  /** Sockets at a time; more are refused. */
+  connections?: number | undefined;
   /** PEM, for a server that speaks TLS itself. */
   tls?: { cert: Buffer; key: Buffer } | undefined;
 }
@@ -25,8 +33,18 @@ export interface AppOptions {
 /** A JSON body, at most; routes that take more say so. */
 const BODY_MAX_BYTES = 1024 * 1024;
 
+/** A token's, unless it is said otherwise: a first import sends thousands. */
+const REQUESTS_PER_SECOND_DEFAULT = 2_000;
+const CONNECTIONS_DEFAULT = 4_096;
+
+/** For a head to come; and until a socket is closed on which nothing moves, whoever is to send. Bodies have any time while they come. */
+const HEAD_LIMIT_MS = 30_000;
+const STILL_LIMIT_MS = 120_000;
+const KEEP_ALIVE_MS = 75_000;
+
 /** The service's routes on `context`, which stays the caller's to close. Listens nowhere yet. */
-export async function buildApp(context: ServiceContext, { tls }: AppOptions = {}): Promise<ServiceApp> {
+export async function buildApp(context: ServiceContext, options: AppOptions = {}): Promise<ServiceApp> {
+  const { tls } = options;
   const logger: FastifyBaseLogger = context.log;
   const app: ServiceApp = fastify({
     loggerInstance: logger,
@@ -35,14 +53,24 @@ export async function buildApp(context: ServiceContext, { tls }: AppOptions = {}
     genReqId: () => randomUUID(),
     requestIdHeader: false,
     bodyLimit: BODY_MAX_BYTES,
+    requestTimeout: 0,
+    connectionTimeout: STILL_LIMIT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 65_536 },
   }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
+  app.server.headersTimeout = HEAD_LIMIT_MS;
+  app.server.maxConnections = options.connections ?? CONNECTIONS_DEFAULT;
   answerProblems(app);
-  enforceAccess(app, context);
+  await enforceAccess(app, context, options.requestsPerSecond ?? REQUESTS_PER_SECOND_DEFAULT);
+  auditRequests(app, context);
+  measureRequests(app, context);
+  await describeRoutes(app);
   await app.register(async (routes: ServiceApp) => {
     await healthRoutes(routes, context);
+    await tokenRoutes(routes, context);
     await workspaceRoutes(routes, context);
   });
   await app.ready();

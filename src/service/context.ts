@@ -1,5 +1,5 @@
 import type { BlockStore } from '../blocks/index.js';
-import type { Catalog, TokenRegister } from '../catalog/index.js';
+import type { AuditLog, Catalog, TokenRegister } from '../catalog/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import type { Logger } from 'pino';
 
@@ -7,9 +7,12 @@ import type { Logger } from 'pino';
 export interface ServiceContext {
   catalog: Catalog;
   tokens: TokenRegister;
+  audit: AuditLog;
   objects: ObjectStore;
   blocks: BlockStore;
   log: Logger;
   /** The service's own folder: cached blocks, local manifests, what is under way. */
   dir: string;
+  /** Aborted when the service ends: whoever holds a request back on purpose answers it now. */
+  closing: AbortSignal;
 }

@@ -6,6 +6,8 @@ import { RIGHTS } from './access.js';
  * milliseconds since the epoch, sizes are bytes.
  */
 
+const count = z.int().nonnegative();
+
 export const jsonPathSchema = z
   .union([
     z.strictObject({ path: z.string().max(65_536) }),
@@ -27,7 +29,6 @@ export const globSchema = z
 
 export const rightsSchema = z.array(z.enum(RIGHTS)).max(RIGHTS.length);
 
-const count = z.int().nonnegative();
 const hexId = z.string().regex(/^[0-9a-f]{64}$/);
 
 export const workspaceSchema = z.object({
@@ -52,4 +53,53 @@ export const versionSchema = z.object({
   files: count,
   bytes: count,
   publishId: z.string(),
+});
+
+const holderSchema = z
+  .string()
+  .regex(/^[^\p{Cc}]{1,200}$/u)
+  .describe('Whom it is for, in the words of who makes it; the author of versions made with it.');
+
+/** Ten years: what is longer may as well have no end. */
+const TTL_MAX_MS = 10 * 366 * 24 * 60 * 60 * 1000;
+
+export const newTokenSchema = z.strictObject({
+  holder: holderSchema,
+  workspace: globSchema,
+  path: jsonPathSchema.optional(),
+  can: rightsSchema.min(1),
+  ttlMs: z.int().positive().max(TTL_MAX_MS).optional().describe('Absent: it has no end.'),
+});
+
+export const tokenRecordSchema = z.object({
+  id: z.string(),
+  holder: z.string(),
+  workspace: z.string(),
+  path: jsonPathSchema.optional(),
+  can: rightsSchema,
+  createdAtMs: count,
+  expiresAtMs: count.optional(),
+  revokedAtMs: count.optional(),
+});
+
+export const tokenSelfSchema = z.object({
+  id: z.string(),
+  holder: z.string(),
+  workspaces: z.array(z.string()).describe('Names; * stands for any characters. A workspace must match all.'),
+  path: jsonPathSchema.optional(),
+  can: rightsSchema,
+  untilMs: count.optional(),
+});
+
+export const auditEntrySchema = z.object({
+  id: count,
+  atMs: count,
+  tokenId: z.string().optional(),
+  actor: z.string(),
+  action: z.string(),
+  workspace: z.string().optional(),
+  target: z.string().optional(),
+  status: z.int().optional().describe('Absent: it was not finished.'),
+  count: count.describe('How often, for what is counted by the minute.'),
+  requestId: z.string(),
 });

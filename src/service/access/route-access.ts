@@ -11,6 +11,8 @@ export interface RouteAccess {
   scope: 'service' | 'workspace' | 'path';
   /** What the audit log calls it: `version.list`. */
   action: string;
+  /** `counted`: one row a minute for all that is alike. Absent: that for GET and HEAD, each by itself for all else. */
+  audit?: 'counted' | 'each';
 }
 
 declare module 'fastify' {
@@ -18,5 +20,6 @@ declare module 'fastify' {
     access?: RouteAccess['access'];
     scope?: RouteAccess['scope'];
     action?: string;
+    audit?: 'counted' | 'each';
   }
 }
