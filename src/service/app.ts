@@ -18,6 +18,7 @@ import { measureRequests } from './metrics.js';
 import { describeRoutes } from './openapi.js';
 import { healthRoutes } from './routes/health.js';
 import { tokenRoutes } from './routes/tokens.js';
+import { versionRoutes } from './routes/versions.js';
 import { workspaceRoutes } from './routes/workspaces.js';
 import type { ServiceApp } from './service-app.js';
 
@@ -72,6 +73,7 @@ export async function buildApp(context: ServiceContext, options: AppOptions = {}
     await healthRoutes(routes, context);
     await tokenRoutes(routes, context);
     await workspaceRoutes(routes, context);
+    await versionRoutes(routes, context);
   });
   await app.ready();
   return app;

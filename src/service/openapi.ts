@@ -3,12 +3,20 @@ import swaggerUi from '@fastify/swagger-ui';
 import { jsonSchemaTransform } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { PROBLEM_TYPE, problemSchema } from '../wire/index.js';
+import { JSON_LINES_TYPE } from './json-lines.js';
 import type { ServiceApp } from './service-app.js';
 
 const PROBLEM = {
   description: 'A refusal',
   content: { [PROBLEM_TYPE]: { schema: z.toJSONSchema(problemSchema) } },
 };
+
+function linesOf(line: z.ZodType): object {
+  return {
+    description: 'JSON, one document a line',
+    content: { [JSON_LINES_TYPE]: { schema: z.toJSONSchema(line) } },
+  };
+}
 
 /** The OpenAPI document at /openapi.json, made of the schemas that requests are validated by, and a page of it at /docs. */
 export async function describeRoutes(app: ServiceApp): Promise<void> {
@@ -24,13 +32,17 @@ export async function describeRoutes(app: ServiceApp): Promise<void> {
     },
     transform: (route) => {
       const { schema, url } = jsonSchemaTransform(route);
-      const { access = 'none' } = route.route.config ?? {};
+      const { access = 'none', lines } = route.route.config ?? {};
       return {
         url,
         schema: {
           ...schema,
           ...(access !== 'none' && { security: [{ token: [] }] }),
-          response: { ...(schema.response as object | undefined), default: PROBLEM },
+          response: {
+            ...(schema.response as object | undefined),
+            ...(lines !== undefined && { 200: linesOf(lines) }),
+            default: PROBLEM,
+          },
         },
       };
     },

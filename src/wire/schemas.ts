@@ -55,6 +55,72 @@ export const versionSchema = z.object({
   publishId: z.string(),
 });
 
+export const workspaceChangeSchema = z.strictObject({
+  name: workspaceNameSchema.optional(),
+  readOnly: z.boolean().optional(),
+  quotaBytes: count.nullable().optional().describe('null: no quota.'),
+});
+
+/** Not the forms of a version's number, which other names would hide. */
+export const tagNameSchema = z
+  .string()
+  .regex(/^(?!head$)[A-Za-z][A-Za-z0-9._-]{0,99}$/)
+  .describe('A letter, then up to 99 of letters, digits, ".", "_" and "-"; not "head".');
+
+export const versionParamSchema = z
+  .string()
+  .regex(/^(?:[1-9][0-9]{0,14}|[A-Za-z][A-Za-z0-9._-]{0,99})$/)
+  .describe('A version’s number, `head`, or a tag.');
+
+export const tagSchema = z.object({
+  workspace: z.string(),
+  name: z.string(),
+  seq: count,
+  createdAtMs: count,
+});
+
+/** Chosen by the client: what is asked twice with one key is done once. */
+export const keySchema = z
+  .string()
+  .regex(/^[A-Za-z0-9._:-]{1,100}$/)
+  .describe('Chosen by the client: what is asked twice with one key is done once.');
+
+export const forkSchema = z.strictObject({
+  name: workspaceNameSchema,
+  version: versionParamSchema.optional().describe('The head unless given.'),
+  key: keySchema.optional(),
+});
+
+export const restoreSchema = z.strictObject({
+  key: keySchema,
+  base: count.optional().describe('What the head must be; else `conflict`.'),
+  message: z
+    .string()
+    .max(10_000)
+    .regex(/^[^\0]*$/)
+    .optional(),
+});
+
+const fileFields = {
+  hash: hexId.optional().describe('Of its content; absent for what has no bytes.'),
+  size: count,
+  mode: count.describe('Type and permissions, as stat has them.'),
+};
+
+/** One line of a listing. */
+export const fileLineSchema = z.union([
+  z.object({ path: z.string(), ...fileFields }),
+  z.object({ pathBase64: z.string(), ...fileFields }),
+]);
+
+const sides = { before: z.object(fileFields).optional(), after: z.object(fileFields).optional() };
+
+/** One line of a comparison: absent is the side that has no such path. */
+export const changeLineSchema = z.union([
+  z.object({ path: z.string(), ...sides }),
+  z.object({ pathBase64: z.string(), ...sides }),
+]);
+
 const holderSchema = z
   .string()
   .regex(/^[^\p{Cc}]{1,200}$/u)

@@ -1,3 +1,4 @@
+import type { ZodType } from 'zod';
 import type { Right } from '../../wire/index.js';
 
 /** What every route says of itself; one that does not is not registered. */
@@ -21,5 +22,7 @@ declare module 'fastify' {
     scope?: RouteAccess['scope'];
     action?: string;
     audit?: 'counted' | 'each';
+    /** Of a route that answers in JSON lines: what a line is. */
+    lines?: ZodType;
   }
 }
