@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { buildApp, type AppOptions } from './app.js';
 import type { ServiceContext } from './context.js';
+import { BusySockets } from './busy-sockets.js';
 import { openService, type ServiceParts } from './open-service.js';
 import type { ServiceApp } from './service-app.js';
 
@@ -30,6 +31,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
   const { context } = opened;
   try {
     const app = await buildApp(context, options);
+    const sockets = new BusySockets(app.server);
     const sweeper = setInterval(() => {
       opened.sweep().catch((error: unknown) => {
         context.log.error({ err: error }, 'the trash could not be emptied');
@@ -44,6 +46,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       context,
       stop: async () => {
         opened.beginToClose();
+        sockets.end();
         const impatience = setTimeout(() => {
           app.server.closeAllConnections();
         }, STOP_LIMIT_MS);

@@ -16,7 +16,17 @@ const FAILURES_PER_MINUTE = 120;
 /** The readable page: routes of a package, for everybody. */
 const DOCS = '/docs';
 
+/** One method of one route. */
+export interface RegisteredRoute extends RouteAccess {
+  method: string;
+  url: string;
+}
+
 declare module 'fastify' {
+  interface FastifyInstance {
+    /** All there are, in the order of their registration. */
+    readonly routeTable: readonly RegisteredRoute[];
+  }
   interface FastifyRequest {
     /** What the request's token may do. Throws on a route that asks for none. */
     readonly access: Access;
@@ -51,10 +61,13 @@ export async function enforceAccess(
       return this.verifiedAccess;
     },
   });
-  app.addHook('onRoute', ({ url, config }) => {
-    if (routeAccessOf(config) === undefined && url !== DOCS && !url.startsWith(`${DOCS}/`)) {
-      throw new Error(`route ${url} does not say which right it needs`);
-    }
+  const routeTable: RegisteredRoute[] = [];
+  app.decorate('routeTable', routeTable);
+  app.addHook('onRoute', ({ method, url, config }) => {
+    if (url === DOCS || url.startsWith(`${DOCS}/`)) return;
+    const route = routeAccessOf(config);
+    if (route === undefined) throw new Error(`route ${url} does not say which right it needs`);
+    for (const each of [method].flat()) routeTable.push({ method: each, url, ...route });
   });
   app.addHook('onRequest', async (request) => {
     const route = routeAccessOf(request.routeOptions.config);
