@@ -69,6 +69,10 @@ export class CatalogInUse implements Catalog {
     return await (await this.#catalog()).versions(...given);
   }
 
+  async newerVersion(...given: Parameters<Catalog['newerVersion']>): ReturnType<Catalog['newerVersion']> {
+    return await (await this.#catalog()).newerVersion(...given);
+  }
+
   async publish(publication: Publication): ReturnType<Catalog['publish']> {
     return await (await this.#catalog()).publish(publication);
   }

@@ -1,4 +1,5 @@
 import type { BlockId, ContentId, Extent, ManifestRoot } from '../core/index.js';
+import type { WaitOptions } from './head-watch.js';
 
 export interface Workspace {
   name: string;
@@ -133,6 +134,12 @@ export interface Catalog {
   deleteTag(workspace: string, tag: string): Promise<void>;
   /** Newest first, those below `beforeSeq`, at most `limit` (default 1000). */
   versions(workspace: string, options?: { limit?: number; beforeSeq?: number }): Promise<Version[]>;
+
+  /**
+   * The head, as soon as it is a version after `afterSeq`: also of those that others publish, within half a second. Undefined when there is none in
+   * `waitMs`. Rejects with the signal's reason when that is aborted.
+   */
+  newerVersion(workspace: string, afterSeq: number, options: WaitOptions): Promise<Version | undefined>;
 
   /** Throws `access-denied` where the workspace is read-only, `no-space` where the version's files are more than its quota. */
   publish(publication: Publication): Promise<Version>;

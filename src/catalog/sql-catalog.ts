@@ -24,6 +24,7 @@ import type {
 import { unpackExtents } from './extent-record.js';
 import { fileRowsOf, newestFileRow, rowsBegunBetween, rowsEndedBetween } from './file-queries.js';
 import { copyVersion } from './fork-workspace.js';
+import { HeadWatch, type WaitOptions } from './head-watch.js';
 import { insertVersion } from './publish.js';
 import { chunksOf } from './row-chunks.js';
 import type { CatalogSchema } from './schema.js';
@@ -36,10 +37,12 @@ const PAGE_DEFAULT_ROWS = 1000;
 export class SqlCatalog implements Catalog {
   readonly url: string;
   readonly #db: Kysely<CatalogSchema>;
+  readonly #heads: HeadWatch;
 
   constructor(url: string, db: Kysely<CatalogSchema>) {
     this.url = url;
     this.#db = db;
+    this.#heads = new HeadWatch((workspaces) => headsOf(db, workspaces));
   }
 
   async ensureWorkspace(name: string): Promise<Workspace> {
@@ -227,9 +230,20 @@ export class SqlCatalog implements Catalog {
     return (await query.execute()).map((row) => versionOf(workspace, row));
   }
 
+  async newerVersion(
+    workspace: string,
+    afterSeq: number,
+    options: WaitOptions,
+  ): Promise<Version | undefined> {
+    options.signal?.throwIfAborted();
+    const { head_seq } = await this.#workspaceRow(workspace);
+    if (head_seq <= afterSeq && !(await this.#heads.wait(workspace, afterSeq, options))) return undefined;
+    return await this.version(workspace);
+  }
+
   async publish(publication: Publication): Promise<Version> {
     const { workspace, publishId, parentSeq } = publication;
-    return this.#db.transaction().execute(async (transaction) => {
+    const version = await this.#db.transaction().execute(async (transaction) => {
       const head = await lockHead(transaction, workspace);
       const published = await findPublished(transaction, head.id, workspace, publishId);
       if (published !== undefined) return published;
@@ -243,6 +257,8 @@ export class SqlCatalog implements Catalog {
       checkRoom(workspace, head, publication.bytes);
       return versionOf(workspace, await insertVersion(transaction, head.id, publication));
     });
+    this.#heads.published(workspace, version.seq);
+    return version;
   }
 
   async published(workspace: string, publishId: string): Promise<Version | undefined> {
@@ -345,6 +361,7 @@ export class SqlCatalog implements Catalog {
   }
 
   async close(): Promise<void> {
+    this.#heads.close();
     await this.#db.destroy();
   }
 
@@ -376,6 +393,22 @@ export class SqlCatalog implements Catalog {
     }
     return id;
   }
+}
+
+async function headsOf(
+  db: Kysely<CatalogSchema>,
+  workspaces: readonly string[],
+): Promise<ReadonlyMap<string, number>> {
+  const heads = new Map<string, number>();
+  for (const chunk of chunksOf(workspaces)) {
+    const rows = await db
+      .selectFrom('workspace')
+      .select(['name', 'head_seq'])
+      .where('name', 'in', chunk)
+      .execute();
+    for (const row of rows) heads.set(row.name, row.head_seq);
+  }
+  return heads;
 }
 
 /** An update that changes nothing holds the row in every dialect: who else publishes waits until this transaction is over. */

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
+import type { Version } from '../catalog/index.js';
 import { CairnError, messageOf, RESERVED_NUMBERS, type ManifestRoot } from '../core/index.js';
 import { dropLocalManifest, fetchManifest, WorkingCopy, type ManifestStep } from '../manifest/index.js';
 import type { MergeConflict } from '../merge/index.js';
@@ -118,6 +119,14 @@ export class Snapshots {
     await this.#stackChanging;
     await this.#publishing;
     await this.#workingCopy.close();
+  }
+
+  /** Lets the mount show the head, others' work, where no edit of its own is in the way; else nothing happens, and it says false. */
+  async follow(head: Version): Promise<boolean> {
+    const { manifestDir: dir, blocks, objects } = this.#options;
+    // What takes long is done before others have to wait for it.
+    await fetchManifest({ root: head.root, dir, blocks, objects });
+    return await this.#inTurn(async () => await this.#moveToHead());
   }
 
   /** Seals at once, also while earlier versions wait to be published; theirs goes first. */

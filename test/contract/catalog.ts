@@ -235,6 +235,31 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
     },
   );
 
+  void catalogTest(
+    'who waits for a newer version gets the head as soon as anybody has published it',
+    async (t, catalog, connect) => {
+      const other = await connect();
+      const long = { waitMs: 60_000 };
+      t.equal(await catalog.newerVersion('w', 0, { waitMs: 0 }), undefined);
+      const waiting = [0, 0, 1].map((afterSeq) => catalog.newerVersion('w', afterSeq, long));
+      await catalog.ensureWorkspace('another');
+      const elsewhere = catalog.newerVersion('another', 0, { waitMs: 300 });
+      await other.publish(publicationOn(0));
+      for (const one of waiting.slice(0, 2)) t.match(await one, { workspace: 'w', seq: 1 });
+      await catalog.publish(publicationOn(1));
+      t.match(await waiting[2], { seq: 2 });
+      t.match(await catalog.newerVersion('w', 0, long), { seq: 2 }, 'the head, not the next');
+      t.equal(await catalog.newerVersion('w', 2, { waitMs: 1 }), undefined);
+      t.equal(await elsewhere, undefined, 'each waits for its own workspace');
+
+      const abort = new AbortController();
+      const given = catalog.newerVersion('w', 2, { ...long, signal: abort.signal });
+      abort.abort(new Error('given up'));
+      await t.rejects(given, { message: 'given up' });
+      await t.rejects(catalog.newerVersion('nowhere', 0, long), { code: 'not-found' });
+    },
+  );
+
   void catalogTest('publishing twice with one id makes one version', async (t, catalog, connect) => {
     const publication = publicationOn(0, { publishId: 'once', added: [fileNamed('a')] });
     const version = await catalog.publish(publication);

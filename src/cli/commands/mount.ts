@@ -43,6 +43,20 @@ async function requestedSeq(
   }
 }
 
+/** Only the head moves. A read-only mount promises one version. */
+function checkFollows({ version }: VersionReference, readOnly: boolean): void {
+  if (version.kind !== 'head') {
+    throw new CairnError('usage', '--follow shows the newest version, not a given one', {
+      hint: 'name the workspace alone, or leave out --follow',
+    });
+  }
+  if (readOnly) {
+    throw new CairnError('usage', '--follow and --read-only do not go together', {
+      hint: 'a --read-only mount shows one version; leave out one of the two',
+    });
+  }
+}
+
 /** This process holds a foreground mount: a signal unmounts it, unless programs still use it. */
 function unmountOnSignal(home: string, mountpoint: string): void {
   const unmount = async (): Promise<void> => {
@@ -103,6 +117,7 @@ export const mountCommand = defineCommand({
   ],
   options: {
     'read-only': { type: 'boolean', describe: 'allow no edits' },
+    follow: { type: 'boolean', describe: 'show each new version as it comes, and keep the edits' },
     'allow-other': { type: 'boolean', describe: 'let other users in, as permissions say' },
     foreground: { type: 'boolean', describe: 'stay until it is unmounted' },
     takeover: {
@@ -115,6 +130,7 @@ export const mountCommand = defineCommand({
     ['mount demo ~/demo', 'mount the newest version'],
     ['mount demo@7 /mnt/old --read-only', 'look at an old one'],
     ['mount demo ~/demo --cache-size 50GiB', 'keep more on disk'],
+    ['mount demo ~/demo --follow', 'see what others publish'],
     ['mount --takeover ~/demo', 'after an upgrade, without unmounting'],
     ['mount', 'list the mounts'],
   ],
@@ -135,6 +151,7 @@ export const mountCommand = defineCommand({
     }
     const startMs = performance.now();
     const reference = parseReference(workspace);
+    if (options.follow) checkFollows(reference, options['read-only']);
     const mountpoint = await resolveMountpoint(settings.home, dir);
     await ensureHome(settings.home);
     const mounted = await startMount({
@@ -146,6 +163,7 @@ export const mountCommand = defineCommand({
       seq: await requestedSeq(settings, reference),
       mountpoint,
       readOnly: options['read-only'],
+      follow: options.follow,
       allowOther: options['allow-other'],
       cacheBudgetBytes: settings.cacheBudgetBytes,
       logLevel: settings.logLevel,
@@ -157,7 +175,10 @@ export const mountCommand = defineCommand({
     const notes = [
       ...(mounted.readOnly ? ['read-only'] : []),
       ...(mounted.resumedEdits ? ['with the edits of the last mount here'] : []),
-      ...(mounted.behindHead ? ['not the newest version: edits here cannot be snapshotted'] : []),
+      ...(options.follow ? ['following the newest version'] : []),
+      ...(mounted.behindHead && !options.follow
+        ? ['not the newest version: edits here cannot be snapshotted']
+        : []),
     ];
     const note = notes.length === 0 ? '' : ` (${notes.join(', ')})`;
     await output.line(
