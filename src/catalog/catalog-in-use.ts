@@ -1,4 +1,3 @@
-import type { BlockId, ContentId } from '../core/index.js';
 import type { Catalog, Publication } from './catalog.js';
 
 /**
@@ -97,12 +96,12 @@ export class CatalogInUse implements Catalog {
     return await (await this.#catalog()).changes(...given);
   }
 
-  async knownContents(ids: readonly ContentId[]): ReturnType<Catalog['knownContents']> {
-    return await (await this.#catalog()).knownContents(ids);
+  async knownContents(...given: Parameters<Catalog['knownContents']>): ReturnType<Catalog['knownContents']> {
+    return await (await this.#catalog()).knownContents(...given);
   }
 
-  async knownBlocks(ids: readonly BlockId[]): ReturnType<Catalog['knownBlocks']> {
-    return await (await this.#catalog()).knownBlocks(ids);
+  async knownBlocks(...given: Parameters<Catalog['knownBlocks']>): ReturnType<Catalog['knownBlocks']> {
+    return await (await this.#catalog()).knownBlocks(...given);
   }
 
   async isEmpty(): Promise<boolean> {

@@ -11,7 +11,7 @@ export interface Workspace {
   /** It takes no version. */
   readOnly: boolean;
   /** What the files of a version may have together. */
-  quotaBytes?: number;
+  quotaBytes?: number | undefined;
 }
 
 export interface Version {
@@ -173,10 +173,10 @@ export interface Catalog {
     page?: { after?: Buffer; limit: number },
   ): Promise<FileChange[]>;
 
-  /** Those of `ids` that the store holds. */
-  knownContents(ids: readonly ContentId[]): Promise<ContentRow[]>;
-  /** Those of `ids` that the store holds. */
-  knownBlocks(ids: readonly BlockId[]): Promise<Set<BlockId>>;
+  /** Those of `ids` that the store holds, as far as versions of the workspace may be built on them. */
+  knownContents(workspace: string, ids: readonly ContentId[]): Promise<ContentRow[]>;
+  /** The same of blocks. */
+  knownBlocks(workspace: string, ids: readonly BlockId[]): Promise<Set<BlockId>>;
   /** True when not one content is known: a first import need not ask. */
   isEmpty(): Promise<boolean>;
 

@@ -323,7 +323,8 @@ export class SqlCatalog implements Catalog {
     }
   }
 
-  async knownContents(ids: readonly ContentId[]): Promise<ContentRow[]> {
+  /** One store for all workspaces: what one has brought the others may build on. */
+  async knownContents(_workspace: string, ids: readonly ContentId[]): Promise<ContentRow[]> {
     const known: ContentRow[] = [];
     for (const chunk of chunksOf(ids)) {
       const rows = await this.#db
@@ -342,7 +343,7 @@ export class SqlCatalog implements Catalog {
     return known;
   }
 
-  async knownBlocks(ids: readonly BlockId[]): Promise<Set<BlockId>> {
+  async knownBlocks(_workspace: string, ids: readonly BlockId[]): Promise<Set<BlockId>> {
     const known = new Set<BlockId>();
     for (const chunk of chunksOf(ids)) {
       const rows = await this.#db
@@ -555,7 +556,7 @@ function workspaceOf(row: Selectable<CatalogSchema['workspace']>): Workspace {
   };
 }
 
-function versionOf(workspace: string, row: Selectable<CatalogSchema['version']>): Version {
+export function versionOf(workspace: string, row: Selectable<CatalogSchema['version']>): Version {
   return {
     workspace,
     seq: row.seq,

@@ -155,8 +155,13 @@ export class Daemon {
     const impatience = new AbortController();
     const manifests = homeLayout.manifests(request.home);
     fs.mkdirSync(manifests, { recursive: true, mode: 0o700 });
-    const objects = await openObjectStore(request.store, { inUse: true, impatience: impatience.signal });
-    const catalog = openCatalogInUse(request.catalog);
+    const objects = await openObjectStore(request.store, {
+      inUse: true,
+      impatience: impatience.signal,
+      home: request.home,
+      workspace: request.workspace,
+    });
+    const catalog = openCatalogInUse(request.catalog, request.home);
     const blocks = await openBlockStore({
       objects,
       cacheDir: homeLayout.cache(request.home),

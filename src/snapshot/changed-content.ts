@@ -51,6 +51,7 @@ export class ChangedContent {
   readonly #parent: ManifestReader;
   readonly #blocks: BlockStore;
   readonly #catalog: Catalog;
+  readonly #workspace: string;
   readonly #embedBelowBytes: number;
   readonly #setContent: (ino: Ino, content: FileContent) => void;
   readonly #pack = new PackWriter();
@@ -66,6 +67,7 @@ export class ChangedContent {
     parent: ManifestReader;
     blocks: BlockStore;
     catalog: Catalog;
+    workspace: string;
     embedBelowBytes: number;
     setContent: (ino: Ino, content: FileContent) => void;
   }) {
@@ -73,6 +75,7 @@ export class ChangedContent {
     this.#parent = options.parent;
     this.#blocks = options.blocks;
     this.#catalog = options.catalog;
+    this.#workspace = options.workspace;
     this.#embedBelowBytes = options.embedBelowBytes;
     this.#setContent = options.setContent;
   }
@@ -104,7 +107,10 @@ export class ChangedContent {
     const batch = this.#batch;
     if (batch.length === 0) return;
     this.#batch = [];
-    const known = await this.#catalog.knownContents(batch.map((file) => file.id));
+    const known = await this.#catalog.knownContents(
+      this.#workspace,
+      batch.map((file) => file.id),
+    );
     // Embedded content is known without extents; here it needs a block.
     for (const row of known) if (row.extents.length > 0) this.#stored.set(row.id, row.extents);
     for (const file of batch) {
@@ -189,7 +195,7 @@ export class ChangedContent {
   async #store(raw: Buffer): Promise<BlockId> {
     const id = blockIdOf(sha256(raw));
     if (this.#storedBlocks.has(id)) return id;
-    if (!(await this.#catalog.knownBlocks([id])).has(id)) this.newBlocks.push(await this.#blocks.put(raw));
+    if (!(await this.#catalog.knownBlocks(this.#workspace, [id])).has(id)) this.newBlocks.push(await this.#blocks.put(raw));
     this.#storedBlocks.add(id);
     return id;
   }

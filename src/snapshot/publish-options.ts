@@ -1,11 +1,10 @@
 import type { WorkingCopy } from '../manifest/index.js';
 import type { ObjectStore } from '../objects/index.js';
-import type { BaseVersion, SealedLayer } from '../upper/index.js';
+import type { SealedLayer } from '../upper/index.js';
 import type { ApplyOptions } from './apply-layer.js';
 
 export interface PublishOptions extends ApplyOptions {
   sealed: SealedLayer;
-  base: BaseVersion;
   objects: ObjectStore;
   manifestDir: string;
   /** Of `manifestDir`. */

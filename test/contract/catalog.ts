@@ -205,7 +205,7 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
       t.equal((await catalog.workspace('w')).headSeq, 1);
       t.same(await catalog.files('w', 1), [fileNamed('a')]);
       t.equal(await catalog.isEmpty(), true);
-      t.same(await catalog.knownBlocks([blockNamed('late')]), new Set());
+      t.same(await catalog.knownBlocks('w', [blockNamed('late')]), new Set());
       t.equal(await catalog.published('w', 'late'), undefined);
     },
   );
@@ -538,10 +538,10 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
 
     const asked = [contentNamed('unknown'), ...small.map((row) => row.id), large.id];
     const byId = (one: ContentRow, other: ContentRow) => (one.id < other.id ? -1 : 1);
-    t.same((await catalog.knownContents(asked)).sort(byId), [large, ...small].sort(byId));
-    t.same(await catalog.knownContents([]), []);
+    t.same((await catalog.knownContents('w', asked)).sort(byId), [large, ...small].sort(byId));
+    t.same(await catalog.knownContents('w', []), []);
     t.same(
-      await catalog.knownBlocks([blockNamed('unknown'), ...blocks.map((block) => block.id)]),
+      await catalog.knownBlocks('w', [blockNamed('unknown'), ...blocks.map((block) => block.id)]),
       new Set(blocks.map((block) => block.id)),
     );
   });

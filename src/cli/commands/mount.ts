@@ -6,7 +6,7 @@ import { defineCommand, type CommandContext } from '../command.js';
 import { reportError } from '../error-report.js';
 import { durationText } from '../quantities.js';
 import { parseReference, type VersionReference } from '../reference.js';
-import { ensureHome, type Settings } from '../settings.js';
+import { ensureHome, isServiceUrl, type Settings } from '../settings.js';
 
 async function resolveMountpoint(home: string, path: string): Promise<string> {
   const typed = resolve(path);
@@ -27,6 +27,15 @@ async function resolveMountpoint(home: string, path: string): Promise<string> {
   throw new CairnError('usage', `${typed} is not a folder`, { hint: 'mount on an empty folder' });
 }
 
+/** `https://host/name@7` names a version of a service's. */
+function splitServiceUrl(text: string): { service: string | undefined; text: string } {
+  if (!isServiceUrl(text)) return { service: undefined, text };
+  const slash = text.lastIndexOf('/');
+  const service = text.slice(0, slash);
+  if (isServiceUrl(service)) return { service, text: text.slice(slash + 1) };
+  throw new CairnError('usage', `${text} names no workspace`, { hint: 'as in https://host/name' });
+}
+
 /** The daemon finds the head itself; only a tag needs the catalog before it starts. */
 async function requestedSeq(
   settings: Settings,
@@ -35,7 +44,7 @@ async function requestedSeq(
   if (version.kind === 'head') return undefined;
   if (version.kind === 'seq') return version.seq;
   const { openCatalog } = await import('../../catalog/index.js');
-  const catalog = await openCatalog(settings.catalog);
+  const catalog = await openCatalog(settings.catalog, settings.home);
   try {
     return (await catalog.taggedVersion(workspace, version.tag)).seq;
   } finally {
@@ -112,7 +121,7 @@ export const mountCommand = defineCommand({
   details:
     'Mounts a version as a directory. Edits stay local until `cairn snapshot`. Without arguments: lists the mounts.',
   positionals: [
-    { name: 'workspace', describe: 'name, name@7 or name@tag', optional: true },
+    { name: 'workspace', describe: 'name, name@7, name@tag, or https://host/name', optional: true },
     { name: 'dir', describe: 'where to mount it', optional: true },
   ],
   options: {
@@ -132,6 +141,7 @@ export const mountCommand = defineCommand({
     ['mount demo ~/demo --cache-size 50GiB', 'keep more on disk'],
     ['mount demo ~/demo --follow', 'see what others publish'],
     ['mount --takeover ~/demo', 'after an upgrade, without unmounting'],
+    ['mount https://cairn.example.com/demo ~/demo', 'from a service; see cairn login'],
     ['mount', 'list the mounts'],
   ],
   run: async ({ workspace, dir }, options, context) => {
@@ -150,17 +160,19 @@ export const mountCommand = defineCommand({
       });
     }
     const startMs = performance.now();
-    const reference = parseReference(workspace);
+    const { service, text } = splitServiceUrl(workspace);
+    const reference = parseReference(text);
+    const place = service === undefined ? settings : { ...settings, catalog: service, store: service };
     if (options.follow) checkFollows(reference, options['read-only']);
     const mountpoint = await resolveMountpoint(settings.home, dir);
     await ensureHome(settings.home);
     const mounted = await startMount({
       home: settings.home,
-      store: settings.store,
-      catalog: settings.catalog,
+      store: place.store,
+      catalog: place.catalog,
       embedBelowBytes: settings.embedBelowBytes,
       workspace: reference.workspace,
-      seq: await requestedSeq(settings, reference),
+      seq: await requestedSeq(place, reference),
       mountpoint,
       readOnly: options['read-only'],
       follow: options.follow,

@@ -1,0 +1,275 @@
+import { z } from 'zod';
+import {
+  bytesOfJsonPath,
+  CairnError,
+  jsonPath,
+  type BlockId,
+  type ContentId,
+  type ManifestRoot,
+} from '../core/index.js';
+import {
+  catalogSchema,
+  knownSchema,
+  LINES_TYPE,
+  LineSpool,
+  numbersSchema,
+  ServiceProblem,
+  versionSchema,
+  workspaceSchema,
+  type PublicationLine,
+  type ServiceClient,
+} from '../wire/index.js';
+import type { Catalog, ContentRow, FileChange, FileRow, Publication, Version, Workspace } from './catalog.js';
+import type { WaitOptions } from './head-watch.js';
+import { checkWorkspaceName } from './workspace-name.js';
+
+/** Ids of one question, and rows of one line: as many as the service takes. */
+const ROWS_AT_ONCE = 1000;
+
+/** A service waits no longer for a newer version than this before it answers that there is none. */
+const WAIT_MAX_S = 30;
+const ANSWER_GRACE_MS = 30_000;
+
+/** A first import is verified block by block before it is published. */
+const PUBLISH_LIMIT_MS = 30 * 60_000;
+
+/** The catalog of a service. */
+export class RemoteCatalog implements Catalog {
+  readonly #client: ServiceClient;
+
+  constructor(client: ServiceClient) {
+    this.#client = client;
+  }
+
+  get url(): string {
+    return this.#client.url;
+  }
+
+  async ensureWorkspace(name: string): Promise<Workspace> {
+    checkWorkspaceName(name);
+    return await this.#client.json(workspaceSchema, { method: 'PUT', path: workspacePath(name), json: {} });
+  }
+
+  async workspace(name: string): Promise<Workspace> {
+    return await this.#client.json(workspaceSchema, { path: workspacePath(name) });
+  }
+
+  async workspaces(): Promise<Workspace[]> {
+    const { workspaces } = await this.#client.json(z.object({ workspaces: z.array(workspaceSchema) }), {
+      path: '/v1/workspaces',
+    });
+    return workspaces;
+  }
+
+  async version(workspace: string, seq?: number): Promise<Version> {
+    return await this.#version(workspace, seq === undefined ? 'head' : String(seq));
+  }
+
+  async taggedVersion(workspace: string, tag: string): Promise<Version> {
+    return await this.#version(workspace, tag);
+  }
+
+  async versions(
+    workspace: string,
+    { limit, beforeSeq }: { limit?: number; beforeSeq?: number } = {},
+  ): Promise<Version[]> {
+    const { versions } = await this.#client.json(z.object({ versions: z.array(versionSchema) }), {
+      path: `${workspacePath(workspace)}/versions`,
+      query: { limit, before: beforeSeq },
+    });
+    return versions.map(versionOf);
+  }
+
+  async newerVersion(
+    workspace: string,
+    afterSeq: number,
+    { waitMs, signal }: WaitOptions,
+  ): Promise<Version | undefined> {
+    const endMs = performance.now() + waitMs;
+    for (;;) {
+      const leftMs = Math.max(0, endMs - performance.now());
+      const waitS = Math.min(Math.ceil(leftMs / 1000), WAIT_MAX_S);
+      const answer = await this.#client.bytes(
+        {
+          path: `${workspacePath(workspace)}/newer`,
+          query: { after: afterSeq, wait: waitS },
+          signal: leftMs === 0 ? signal : AbortSignal.any([AbortSignal.timeout(leftMs), ...(signal ? [signal] : [])]),
+          answerLimitMs: waitS * 1000 + ANSWER_GRACE_MS,
+        },
+        VERSION_MAX_BYTES,
+      );
+      if (answer.length > 0) return versionOf(versionSchema.parse(JSON.parse(answer.toString('utf8'))));
+      if (performance.now() >= endMs) return undefined;
+    }
+  }
+
+  async publish(publication: Publication): Promise<Version> {
+    const spool = new LineSpool();
+    try {
+      for (const line of linesOf(publication)) spool.add(JSON.stringify(line));
+      const version = await this.#client.json(versionSchema, {
+        method: 'POST',
+        path: `${workspacePath(publication.workspace)}/publications`,
+        body: () => asynchronous(spool.parts()),
+        headers: { 'content-type': LINES_TYPE },
+        // By its id it is published once.
+        repeatable: true,
+        answerLimitMs: PUBLISH_LIMIT_MS,
+      });
+      return versionOf(version);
+    } finally {
+      spool.close();
+    }
+  }
+
+  async published(workspace: string, publishId: string): Promise<Version | undefined> {
+    try {
+      const path = `${workspacePath(workspace)}/publications/${encodeURIComponent(publishId)}`;
+      return versionOf(await this.#client.json(versionSchema, { path }));
+    } catch (error) {
+      if (error instanceof ServiceProblem && error.problemCode === 'no-publication') return undefined;
+      throw error;
+    }
+  }
+
+  async reserveNumbers(workspace: string, atLeast: number): Promise<number> {
+    const { first } = await this.#client.json(numbersSchema, {
+      method: 'POST',
+      path: `${workspacePath(workspace)}/numbers`,
+      json: { atLeast },
+      // Numbers that are reserved twice are numbers that nobody uses.
+      repeatable: true,
+    });
+    return first;
+  }
+
+  async file(workspace: string, seq: number, path: Buffer): Promise<FileRow | undefined> {
+    const [first] = await this.files(workspace, seq, { prefix: path, limit: 1 });
+    return first?.path.equals(path) === true ? first : undefined;
+  }
+
+  async files(
+    workspace: string,
+    seq: number,
+    options: { prefix?: Buffer; after?: Buffer; limit?: number } = {},
+  ): Promise<FileRow[]> {
+    throw new Error(`${workspace} ${String(seq)} ${String(options.limit)}`);
+  }
+
+  async changes(workspace: string, fromSeq: number, toSeq: number): Promise<FileChange[]> {
+    throw new Error(`${workspace} ${String(fromSeq)} ${String(toSeq)}`);
+  }
+
+  async knownContents(workspace: string, ids: readonly ContentId[]): Promise<ContentRow[]> {
+    const known: ContentRow[] = [];
+    for (const contents of slicesOf(ids)) {
+      const answer = await this.#known(workspace, { contents });
+      for (const { id, size, extents } of answer.contents) {
+        known.push({
+          id: id as ContentId,
+          size,
+          extents: extents.map(([offset, length, block, blockOffset]) => ({
+            offset,
+            length,
+            block: block as BlockId,
+            blockOffset,
+          })),
+        });
+      }
+    }
+    return known;
+  }
+
+  async knownBlocks(workspace: string, ids: readonly BlockId[]): Promise<Set<BlockId>> {
+    const known = new Set<BlockId>();
+    for (const blocks of slicesOf(ids)) {
+      for (const id of (await this.#known(workspace, { blocks })).blocks) known.add(id as BlockId);
+    }
+    return known;
+  }
+
+  async isEmpty(): Promise<boolean> {
+    return (await this.#client.json(catalogSchema, { path: '/v1/catalog' })).isEmpty;
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async #version(workspace: string, name: string): Promise<Version> {
+    const path = `${workspacePath(workspace)}/versions/${encodeURIComponent(name)}`;
+    return versionOf(await this.#client.json(versionSchema, { path }));
+  }
+
+  /** A workspace that is not there yet holds nothing. */
+  async #known(workspace: string, asked: object): Promise<z.output<typeof knownSchema>> {
+    return await this.#client.json(knownSchema, {
+      method: 'POST',
+      path: `${workspacePath(workspace)}/known`,
+      json: asked,
+      repeatable: true,
+    });
+  }
+}
+
+const VERSION_MAX_BYTES = 1024 * 1024;
+
+function workspacePath(workspace: string): string {
+  return `/v1/workspaces/${encodeURIComponent(workspace)}`;
+}
+
+function versionOf(answer: z.output<typeof versionSchema>): Version {
+  return { ...answer, root: answer.root as ManifestRoot };
+}
+
+function* linesOf(publication: Publication): Generator<PublicationLine> {
+  const { parentSeq, root, author, message, publishId, createdAtMs, files, bytes } = publication;
+  yield {
+    kind: 'version',
+    ...{ parentSeq, root, author, message, publishId, createdAtMs, files, bytes },
+  };
+  for (const rows of slicesOf(publication.blocks)) {
+    yield {
+      kind: 'blocks',
+      rows: rows.map(({ id, rawBytes, storedBytes }) => [id, rawBytes, storedBytes]),
+    };
+  }
+  for (const rows of slicesOf(publication.contents)) {
+    yield {
+      kind: 'contents',
+      rows: rows.map(({ id, size, extents }) => ({
+        id,
+        size,
+        extents: extents.map(({ offset, length, block, blockOffset }) => [offset, length, block, blockOffset]),
+      })),
+    };
+  }
+  for (const rows of slicesOf(publication.removed)) yield { kind: 'removed', rows: rows.map(jsonPath) };
+  for (const rows of slicesOf(publication.added)) {
+    yield {
+      kind: 'added',
+      rows: rows.map(({ path, hash, size, mode }) => ({
+        ...jsonPath(path),
+        ...(hash !== undefined && { hash }),
+        size,
+        mode,
+      })),
+    };
+  }
+}
+
+function* slicesOf<Item>(items: Iterable<Item>): Generator<Item[]> {
+  let slice: Item[] = [];
+  for (const item of items) {
+    slice.push(item);
+    if (slice.length < ROWS_AT_ONCE) continue;
+    yield slice;
+    slice = [];
+  }
+  if (slice.length > 0) yield slice;
+}
+
+// eslint-disable-next-line @typescript-eslint/require-await -- what a request's body has to be
+async function* asynchronous(parts: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield* parts;
+}
