@@ -9,6 +9,8 @@ import {
 } from '../core/index.js';
 import {
   catalogSchema,
+  fileChangeSchema,
+  fileRowSchema,
   knownSchema,
   LINES_TYPE,
   LineSpool,
@@ -19,12 +21,24 @@ import {
   type PublicationLine,
   type ServiceClient,
 } from '../wire/index.js';
-import type { Catalog, ContentRow, FileChange, FileRow, Publication, Version, Workspace } from './catalog.js';
+import type {
+  Catalog,
+  ContentRow,
+  FileChange,
+  FileRow,
+  Publication,
+  Tag,
+  Version,
+  Workspace,
+  WorkspaceChange,
+} from './catalog.js';
 import type { WaitOptions } from './head-watch.js';
 import { checkWorkspaceName } from './workspace-name.js';
 
 /** Ids of one question, and rows of one line: as many as the service takes. */
 const ROWS_AT_ONCE = 1000;
+
+const PAGE_DEFAULT_ROWS = 1000;
 
 /** A service waits no longer for a newer version than this before it answers that there is none. */
 const WAIT_MAX_S = 30;
@@ -59,6 +73,57 @@ export class RemoteCatalog implements Catalog {
       path: '/v1/workspaces',
     });
     return workspaces;
+  }
+
+  async changeWorkspace(name: string, change: WorkspaceChange): Promise<Workspace> {
+    if (change.name !== undefined) checkWorkspaceName(change.name);
+    return await this.#client.json(workspaceSchema, {
+      method: 'PATCH',
+      path: workspacePath(name),
+      json: change,
+    });
+  }
+
+  async trashWorkspace(name: string): Promise<{ untilMs: number }> {
+    return await this.#client.json(z.object({ untilMs: z.int() }), {
+      method: 'DELETE',
+      path: workspacePath(name),
+    });
+  }
+
+  async undeleteWorkspace(name: string): Promise<Workspace> {
+    return await this.#client.json(workspaceSchema, { method: 'POST', path: `${workspacePath(name)}/undelete` });
+  }
+
+  async forkWorkspace({ workspace, seq, name, author, publishId }: {
+    workspace: string;
+    seq: number;
+    name: string;
+    author: string;
+    publishId: string;
+  }): Promise<Version> {
+    const version = await this.#client.json(versionSchema, {
+      method: 'POST',
+      path: `${workspacePath(workspace)}/fork`,
+      json: { name, version: seq, author, publishId },
+      repeatable: true,
+    });
+    return versionOf(version);
+  }
+
+  async tags(workspace: string): Promise<Tag[]> {
+    const { tags } = await this.#client.json(z.object({ tags: z.array(tagSchema) }), {
+      path: `${workspacePath(workspace)}/tags`,
+    });
+    return tags;
+  }
+
+  async setTag(workspace: string, tag: string, seq: number): Promise<Tag> {
+    return await this.#client.json(tagSchema, { method: 'PUT', path: tagPath(workspace, tag), json: { seq } });
+  }
+
+  async deleteTag(workspace: string, tag: string): Promise<void> {
+    await this.#client.done({ method: 'DELETE', path: tagPath(workspace, tag) });
   }
 
   async version(workspace: string, seq?: number): Promise<Version> {
@@ -153,11 +218,36 @@ export class RemoteCatalog implements Catalog {
     seq: number,
     options: { prefix?: Buffer; after?: Buffer; limit?: number } = {},
   ): Promise<FileRow[]> {
-    throw new Error(`${workspace} ${String(seq)} ${String(options.limit)}`);
+    const { prefix = Buffer.alloc(0), after = Buffer.alloc(0), limit = PAGE_DEFAULT_ROWS } = options;
+    const rows: FileRow[] = [];
+    const lines = this.#client.lines(fileRowSchema, {
+      path: `${workspacePath(workspace)}/versions/${String(seq)}/paths`,
+      query: { prefix: queryBytes(prefix), after: queryBytes(after), limit },
+    });
+    for await (const line of lines) rows.push(fileRowOf(bytesOfJsonPath(line), line));
+    return rows;
   }
 
-  async changes(workspace: string, fromSeq: number, toSeq: number): Promise<FileChange[]> {
-    throw new Error(`${workspace} ${String(fromSeq)} ${String(toSeq)}`);
+  async changes(
+    workspace: string,
+    fromSeq: number,
+    toSeq: number,
+    page?: { after?: Buffer; limit: number },
+  ): Promise<FileChange[]> {
+    const changes: FileChange[] = [];
+    const lines = this.#client.lines(fileChangeSchema, {
+      path: `${workspacePath(workspace)}/versions/${String(toSeq)}/diff`,
+      query: { from: fromSeq, after: queryBytes(page?.after ?? Buffer.alloc(0)), limit: page?.limit },
+    });
+    for await (const line of lines) {
+      const path = bytesOfJsonPath(line);
+      changes.push({
+        path,
+        ...(line.before && { before: fileRowOf(path, line.before) }),
+        ...(line.after && { after: fileRowOf(path, line.after) }),
+      });
+    }
+    return changes;
   }
 
   async knownContents(workspace: string, ids: readonly ContentId[]): Promise<ContentRow[]> {
@@ -216,6 +306,21 @@ const VERSION_MAX_BYTES = 1024 * 1024;
 
 function workspacePath(workspace: string): string {
   return `/v1/workspaces/${encodeURIComponent(workspace)}`;
+}
+
+const tagSchema = z.object({ workspace: z.string(), name: z.string(), seq: z.int(), createdAtMs: z.int() });
+
+function tagPath(workspace: string, tag: string): string {
+  return `${workspacePath(workspace)}/tags/${encodeURIComponent(tag)}`;
+}
+
+/** Bytes in a query, of any encoding. */
+function queryBytes(bytes: Buffer): string | undefined {
+  return bytes.length === 0 ? undefined : bytes.toString('base64url');
+}
+
+function fileRowOf(path: Buffer, row: { hash?: string | undefined; size: number; mode: number }): FileRow {
+  return { path, hash: row.hash as ContentId | undefined, size: row.size, mode: row.mode };
 }
 
 function versionOf(answer: z.output<typeof versionSchema>): Version {

@@ -406,6 +406,7 @@ async function headsOf(
       .selectFrom('workspace')
       .select(['name', 'head_seq'])
       .where('name', 'in', chunk)
+      .where('trashed_at_ms', 'is', null)
       .execute();
     for (const row of rows) heads.set(row.name, row.head_seq);
   }

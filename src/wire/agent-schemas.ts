@@ -77,6 +77,11 @@ export const LINES_TYPE = 'application/x-ndjson';
 /** The longest line of a publication. */
 export const LINE_MAX_BYTES = 64 * 1024 * 1024;
 
+export const fileChangeSchema = withPath({
+  before: z.object(rowShape).optional(),
+  after: z.object(rowShape).optional(),
+});
+
 const changeSchema = withPath({
   seq: count.describe('The version that brought the change.'),
   before: z.object(rowShape).optional(),

@@ -13,17 +13,22 @@ const LIMIT_MAX = 10_000;
 /** A stream that is silent for longer is taken for dead by what is in between. */
 const SILENCE_MAX_MS = 15_000;
 
+/** A path of 64 KiB, in base64. */
+const CURSOR_MAX_LENGTH = 100_000;
+
 const workspaceParams = z.object({ ws: workspaceNameSchema });
 const wait = z.coerce.number().int().min(0).max(WAIT_MAX_S).default(0);
 
 type Page = z.input<typeof changesSchema>;
 
-/** Where somebody is in the journal of a workspace: `offset` changes of the version after `seq` are known, too. */
+/** Where somebody is in the journal of a workspace: of the version after `seq` the changes up to the path `after` are known, too. */
 interface Cursor {
   generation: string;
   seq: number;
-  offset: number;
+  after: Buffer;
 }
+
+const NO_PATH = Buffer.alloc(0);
 
 /** What happens in a workspace, for who waits for it. */
 export async function changeRoutes(app: ServiceApp, { catalog }: ServiceContext): Promise<void> {
@@ -64,7 +69,7 @@ export async function changeRoutes(app: ServiceApp, { catalog }: ServiceContext)
       tags: ['agents'],
       params: workspaceParams,
       querystring: z.object({
-        since: z.string().max(200).optional(),
+        since: z.string().max(CURSOR_MAX_LENGTH).optional(),
         limit: z.coerce.number().int().min(1).max(LIMIT_MAX).default(LIMIT_DEFAULT),
         wait,
       }),
@@ -113,35 +118,33 @@ class Journal {
   /** What comes after `since`; nothing, from now on, without one. */
   async page(since: string | undefined): Promise<Page> {
     const { generation, headSeq } = await this.#catalog.workspace(this.#workspace);
-    const cursor = since === undefined ? { generation, seq: headSeq, offset: 0 } : parsedCursor(since);
+    const cursor = since === undefined ? { generation, seq: headSeq, after: NO_PATH } : parsedCursor(since);
     if (cursor.generation !== generation || cursor.seq > headSeq) {
       throw new HttpProblem(410, 'generation', `the cursor is not one of the workspace that is there now`, {
         hint: 'start over: list the head, then ask without a cursor',
       });
     }
     const page: Page = { cursor: '', changes: [], versions: [] };
-    let { seq, offset } = cursor;
-    while (seq < headSeq && page.changes.length < this.#limit) {
-      const version = await this.#catalog.version(this.#workspace, seq + 1);
-      if (offset === 0) page.versions.push(version);
-      const changes = await this.#catalog.changes(this.#workspace, seq, seq + 1);
-      const some = changes.slice(offset, offset + this.#limit - page.changes.length);
-      for (const change of some)
-        if (this.#access.allowsPath(change.path)) page.changes.push(changeDocument(version.seq, change));
-      offset += some.length;
-      if (offset < changes.length) break;
-      seq += 1;
-      offset = 0;
+    let { seq, after } = cursor;
+    for (let left = this.#limit; seq < headSeq && left > 0;) {
+      if (after.length === 0) page.versions.push(await this.#catalog.version(this.#workspace, seq + 1));
+      const changes = await this.#catalog.changes(this.#workspace, seq, seq + 1, { after, limit: left });
+      for (const change of changes)
+        if (this.#access.allowsPath(change.path)) page.changes.push(changeDocument(seq + 1, change));
+      // A version without changes takes its place, too: a page ends.
+      left -= Math.max(1, changes.length);
+      after = changes.at(-1)?.path ?? NO_PATH;
+      if (changes.length === 0) seq += 1;
     }
-    page.cursor = `${generation}.${String(seq)}.${String(offset)}`;
+    page.cursor = `${generation}.${String(seq)}.${after.toString('base64url')}`;
     return page;
   }
 
   /** The page after `page`, or, after a while in which there is none, an empty one. */
   async next(page: Page, waitMs: number, signal: AbortSignal): Promise<Page> {
-    const { seq, offset } = parsedCursor(page.cursor);
+    const { seq, after } = parsedCursor(page.cursor);
     // Within a version there is more at once.
-    if (offset === 0) await newerVersion(this.#catalog, this.#workspace, seq, waitMs, signal);
+    if (after.length === 0) await newerVersion(this.#catalog, this.#workspace, seq, waitMs, signal);
     return await this.page(page.cursor);
   }
 
@@ -177,9 +180,9 @@ async function newerVersion(
 }
 
 function parsedCursor(text: string): Cursor {
-  const [, generation = '', seq = '', offset = ''] = /^([^.]{1,100})\.(\d{1,10})\.(\d{1,12})$/.exec(text) ?? [];
+  const [, generation = '', seq = '', after = ''] = /^([^.]{1,100})\.(\d{1,10})\.([\w-]*)$/.exec(text) ?? [];
   if (seq === '') throw new HttpProblem(400, 'usage', 'this is no cursor', { hint: 'send one as it was given' });
-  return { generation, seq: Number(seq), offset: Number(offset) };
+  return { generation, seq: Number(seq), after: Buffer.from(after, 'base64url') };
 }
 
 function changeDocument(seq: number, { path, before, after }: FileChange): Page['changes'][number] {
