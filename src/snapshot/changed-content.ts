@@ -27,6 +27,9 @@ import type { ContentPart, MergedView } from '../upper/index.js';
 /** Small files looked up in the catalog at once; also bounds what is held in memory, with PACKED_FILE_MAX_BYTES. */
 const BATCH_FILES = 64;
 
+/** Packs on their way at once; each holds its bytes in memory. */
+const PACKS_IN_FLIGHT = 4;
+
 /** The next chunk of a large file; `block` is undefined for zeros. */
 interface Chunk {
   length: number;
@@ -61,6 +64,8 @@ export class ChangedContent {
   /** Content stored by this publication, for files that are equal to each other. */
   readonly #stored = new Map<ContentId, readonly Extent[]>();
   readonly #storedBlocks = new Set<BlockId>();
+  /** Packs on their way. */
+  readonly #storing = new Set<Promise<void>>();
 
   constructor(options: {
     view: MergedView;
@@ -98,9 +103,15 @@ export class ChangedContent {
     }
   }
 
+  /** Everything has its place then; `stored` says when it is there. */
   async finish(): Promise<void> {
     await this.#flushBatch();
     await this.#flushPack();
+  }
+
+  /** Resolves when every block is in the store. */
+  async stored(): Promise<void> {
+    await Promise.all(this.#storing);
   }
 
   async #flushBatch(): Promise<void> {
@@ -132,7 +143,10 @@ export class ChangedContent {
 
   async #flushPack(): Promise<void> {
     if (this.#packed.size === 0) return;
-    const block = await this.#store(this.#pack.take());
+    // Not asked for first: it holds what the store has not, or the store has it under another attempt of this.
+    const raw = this.#pack.take();
+    const block = blockIdOf(sha256(raw));
+    await this.#storeBeside(raw);
     for (const [id, { offset, size, inos }] of this.#packed) {
       const extents = [{ offset: 0, length: size, block, blockOffset: offset }];
       for (const ino of inos) this.#setContent(ino, { id, extents });
@@ -189,6 +203,18 @@ export class ChangedContent {
     const length = nextChunkLength(window, 0, windowLength);
     const raw = window.subarray(0, length);
     return { length, block: isAllZeros(raw) ? undefined : await this.#store(raw) };
+  }
+
+  /** Goes on while the block is on its way. */
+  async #storeBeside(raw: Buffer): Promise<void> {
+    if (this.#storing.size >= PACKS_IN_FLIGHT) await Promise.race(this.#storing);
+    const storing = this.#blocks.put(raw).then((stored) => {
+      this.newBlocks.push(stored);
+      this.#storing.delete(storing);
+    });
+    // One that failed stays, for whoever waits next.
+    storing.catch(() => undefined);
+    this.#storing.add(storing);
   }
 
   /** A block that the store has already is not sent again. */
