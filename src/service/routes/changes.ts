@@ -31,12 +31,7 @@ interface Cursor {
 const NO_PATH = Buffer.alloc(0);
 
 /** What happens in a workspace, for who waits for it. */
-export async function changeRoutes(app: ServiceApp, { catalog }: ServiceContext): Promise<void> {
-  const ending = new AbortController();
-  app.addHook('preClose', (done) => {
-    ending.abort();
-    done();
-  });
+export async function changeRoutes(app: ServiceApp, { catalog, closing }: ServiceContext): Promise<void> {
   app.route({
     method: 'GET',
     url: '/v1/workspaces/:ws/newer',
@@ -53,7 +48,7 @@ export async function changeRoutes(app: ServiceApp, { catalog }: ServiceContext)
       raw.once('close', () => {
         left.abort();
       });
-      const signal = AbortSignal.any([left.signal, ending.signal]);
+      const signal = AbortSignal.any([left.signal, closing]);
       const version = await newerVersion(catalog, ws, query.after, query.wait * 1000, signal);
       return version === undefined ? await reply.code(204).send(null) : version;
     },
@@ -85,7 +80,7 @@ export async function changeRoutes(app: ServiceApp, { catalog }: ServiceContext)
       request.raw.once('close', () => {
         left.abort();
       });
-      const signal = AbortSignal.any([left.signal, ending.signal]);
+      const signal = AbortSignal.any([left.signal, closing]);
       const first = await journal.page(given);
       if (request.headers.accept?.includes('text/event-stream') === true) {
         const events = Readable.from(journal.events(first, signal), { objectMode: false });
