@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import type { Catalog, FileChange, FileRow, Version } from '../../catalog/index.js';
@@ -40,16 +41,20 @@ export async function changeRoutes(app: ServiceApp, { catalog, closing }: Servic
       summary: 'The head, as soon as it is newer than a version',
       tags: ['agents'],
       params: workspaceParams,
-      querystring: z.object({ after: z.coerce.number().int().nonnegative(), wait }),
+      querystring: z.object({
+        after: z.coerce.number().int().nonnegative(),
+        waitMs: z.coerce
+          .number()
+          .int()
+          .min(0)
+          .max(WAIT_MAX_S * 1000)
+          .default(0),
+      }),
       response: { 200: versionSchema, 204: z.null().describe('There was none in time.') },
     },
-    handler: async ({ params: { ws }, query, raw }, reply) => {
-      const left = new AbortController();
-      raw.once('close', () => {
-        left.abort();
-      });
-      const signal = AbortSignal.any([left.signal, closing]);
-      const version = await newerVersion(catalog, ws, query.after, query.wait * 1000, signal);
+    handler: async ({ params: { ws }, query }, reply) => {
+      const signal = AbortSignal.any([leaving(reply), closing]);
+      const version = await newerVersion(catalog, ws, query.after, query.waitMs, signal);
       return version === undefined ? await reply.code(204).send(null) : version;
     },
   });
@@ -76,11 +81,7 @@ export async function changeRoutes(app: ServiceApp, { catalog, closing }: Servic
       const lastEvent = request.headers['last-event-id'];
       const given = typeof lastEvent === 'string' && lastEvent !== '' ? lastEvent : since;
       const journal = new Journal(catalog, ws, request.access, limit);
-      const left = new AbortController();
-      request.raw.once('close', () => {
-        left.abort();
-      });
-      const signal = AbortSignal.any([left.signal, closing]);
+      const signal = AbortSignal.any([leaving(reply), closing]);
       const first = await journal.page(given);
       if (request.headers.accept?.includes('text/event-stream') === true) {
         const events = Readable.from(journal.events(first, signal), { objectMode: false });
@@ -95,6 +96,15 @@ export async function changeRoutes(app: ServiceApp, { catalog, closing }: Servic
     },
   });
   return Promise.resolve();
+}
+
+/** Aborted when who asked has the answer, or has gone. */
+function leaving(reply: { raw: ServerResponse }): AbortSignal {
+  const left = new AbortController();
+  reply.raw.once('close', () => {
+    left.abort();
+  });
+  return left.signal;
 }
 
 class Journal {
