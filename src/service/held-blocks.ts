@@ -63,10 +63,7 @@ export class HeldBlocks {
   }
 
   /** Writes down what the workspace's versions hold. `known`: of one of them. False when there was nothing to do. */
-  async record(
-    workspace: string,
-    known?: { seq: number; blocks: ReadonlySet<BlockId> },
-  ): Promise<boolean> {
+  async record(workspace: string, known?: { seq: number; blocks: ReadonlySet<BlockId> }): Promise<boolean> {
     const unrecorded = await this.#blockAccess.unrecorded(workspace);
     if (unrecorded.length === 0) return false;
     const before = this.#recording.get(workspace) ?? Promise.resolve();
