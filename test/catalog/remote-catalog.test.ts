@@ -39,7 +39,7 @@ catalogContract(
     const service = startService(t);
     return async () => await (await service)();
   },
-  { readsInVain: true },
+  { readsInVain: true, modelVersions: 12 },
 );
 
 void t.test('a service that does not answer is told without the token', async (t) => {

@@ -63,13 +63,14 @@ export async function listWhole(
 
 /**
  * What every implementation of `Catalog` promises. `open` prepares an empty catalog for one test and returns how to connect to it, as
- * often as the test wants. `readsInVain`: rows are read also where there is nothing to publish.
+ * often as the test wants. `readsInVain`: rows are read also where there is nothing to publish. `modelVersions`: how many of the model's
+ * versions there are, each of which is asked for path by path.
  */
 export function catalogContract(
   t: Test,
   name: string,
   open: (t: Test) => () => Promise<Catalog>,
-  { readsInVain = false }: { readsInVain?: boolean } = {},
+  { readsInVain = false, modelVersions = 200 }: { readsInVain?: boolean; modelVersions?: number } = {},
 ): void {
   /** Rows of a publication that is refused, or there already. One that goes over a wire is sent before it is answered. */
   const unwanted = (): Iterable<FileRow> => (readsInVain ? [fileNamed('unwanted')] : neverRead());
@@ -554,7 +555,7 @@ export function catalogContract(
   });
 
   void catalogTest(
-    'path → hash of every version is that of a model, over 200 random versions',
+    `path → hash of every version is that of a model, over ${String(modelVersions)} random versions`,
     async (t, _, connect) => {
       const paths = fc.uniqueArray(fc.uint8Array({ minLength: 1, maxLength: 5 }), {
         minLength: 30,
@@ -562,14 +563,20 @@ export function catalogContract(
         selector: (path) => Buffer.from(path).toString('hex'),
       });
       const change = fc.record({ path: fc.nat(29), value: fc.option(fc.nat(3)) });
-      const versions = fc.array(fc.array(change, { maxLength: 8 }), { minLength: 200, maxLength: 200 });
+      const versions = fc.array(fc.array(change, { maxLength: 8 }), {
+        minLength: modelVersions,
+        maxLength: modelVersions,
+      });
       let workspaces = 0;
       const catalog = await connect();
       await fc.assert(
         fc.asyncProperty(
           paths,
           versions,
-          fc.array(fc.tuple(fc.nat(200), fc.nat(200)), { minLength: 50 }),
+          fc.array(fc.tuple(fc.nat(modelVersions), fc.nat(modelVersions)), {
+            minLength: modelVersions / 4,
+            maxLength: modelVersions,
+          }),
           async (names, changes, pairs) => {
             const workspace = `model-${String(workspaces++)}`;
             await catalog.ensureWorkspace(workspace);
