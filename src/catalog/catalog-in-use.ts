@@ -1,4 +1,3 @@
-import type { BlockId, ContentId } from '../core/index.js';
 import type { Catalog, Publication } from './catalog.js';
 
 /**
@@ -69,6 +68,10 @@ export class CatalogInUse implements Catalog {
     return await (await this.#catalog()).versions(...given);
   }
 
+  async newerVersion(...given: Parameters<Catalog['newerVersion']>): ReturnType<Catalog['newerVersion']> {
+    return await (await this.#catalog()).newerVersion(...given);
+  }
+
   async publish(publication: Publication): ReturnType<Catalog['publish']> {
     return await (await this.#catalog()).publish(publication);
   }
@@ -93,12 +96,12 @@ export class CatalogInUse implements Catalog {
     return await (await this.#catalog()).changes(...given);
   }
 
-  async knownContents(ids: readonly ContentId[]): ReturnType<Catalog['knownContents']> {
-    return await (await this.#catalog()).knownContents(ids);
+  async knownContents(...given: Parameters<Catalog['knownContents']>): ReturnType<Catalog['knownContents']> {
+    return await (await this.#catalog()).knownContents(...given);
   }
 
-  async knownBlocks(ids: readonly BlockId[]): ReturnType<Catalog['knownBlocks']> {
-    return await (await this.#catalog()).knownBlocks(ids);
+  async knownBlocks(...given: Parameters<Catalog['knownBlocks']>): ReturnType<Catalog['knownBlocks']> {
+    return await (await this.#catalog()).knownBlocks(...given);
   }
 
   async isEmpty(): Promise<boolean> {

@@ -1,4 +1,5 @@
 import type { BlockId, ContentId, Extent, ManifestRoot } from '../core/index.js';
+import type { WaitOptions } from './head-watch.js';
 
 export interface Workspace {
   name: string;
@@ -10,7 +11,7 @@ export interface Workspace {
   /** It takes no version. */
   readOnly: boolean;
   /** What the files of a version may have together. */
-  quotaBytes?: number;
+  quotaBytes?: number | undefined;
 }
 
 export interface Version {
@@ -134,6 +135,12 @@ export interface Catalog {
   /** Newest first, those below `beforeSeq`, at most `limit` (default 1000). */
   versions(workspace: string, options?: { limit?: number; beforeSeq?: number }): Promise<Version[]>;
 
+  /**
+   * The head, as soon as it is a version after `afterSeq`: also of those that others publish, within half a second. Undefined when there is none in
+   * `waitMs`. Rejects with the signal's reason when that is aborted.
+   */
+  newerVersion(workspace: string, afterSeq: number, options: WaitOptions): Promise<Version | undefined>;
+
   /** Throws `access-denied` where the workspace is read-only, `no-space` where the version's files are more than its quota. */
   publish(publication: Publication): Promise<Version>;
   published(workspace: string, publishId: string): Promise<Version | undefined>;
@@ -166,10 +173,10 @@ export interface Catalog {
     page?: { after?: Buffer; limit: number },
   ): Promise<FileChange[]>;
 
-  /** Those of `ids` that the store holds. */
-  knownContents(ids: readonly ContentId[]): Promise<ContentRow[]>;
-  /** Those of `ids` that the store holds. */
-  knownBlocks(ids: readonly BlockId[]): Promise<Set<BlockId>>;
+  /** Those of `ids` that the store holds, as far as versions of the workspace may be built on them. */
+  knownContents(workspace: string, ids: readonly ContentId[]): Promise<ContentRow[]>;
+  /** The same of blocks. */
+  knownBlocks(workspace: string, ids: readonly BlockId[]): Promise<Set<BlockId>>;
   /** True when not one content is known: a first import need not ask. */
   isEmpty(): Promise<boolean>;
 

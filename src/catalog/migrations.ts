@@ -83,6 +83,11 @@ function catalogMigrations(dialect: SchemaDialect): Record<string, Migration> {
         await createAudit(db, dialect);
       },
     },
+    '0004_block_access': {
+      up: async (db: Kysely<unknown>) => {
+        await createBlockAccess(db, dialect);
+      },
+    },
   };
 }
 
@@ -142,6 +147,35 @@ async function createAudit(db: Kysely<unknown>, { identity }: SchemaDialect): Pr
     .execute();
   await db.schema.createIndex('audit_at').on('audit').column('at_ms').execute();
   await db.schema.createIndex('audit_workspace').on('audit').columns(['workspace', 'id']).execute();
+}
+
+/** By block first: who asks for one names it, and not always the workspace. */
+async function createBlockAccess(db: Kysely<unknown>, { bytesType }: SchemaDialect): Promise<void> {
+  await db.schema
+    .alterTable('workspace')
+    .addColumn('recorded_seq', 'bigint', (column) => column.notNull().defaultTo(0))
+    .execute();
+  await db.schema
+    .createTable('workspace_block')
+    .addColumn('block', bytesType, (column) => column.notNull())
+    .addColumn('workspace_id', 'integer', (column) =>
+      column.notNull().references('workspace.id').onDelete('cascade'),
+    )
+    .addPrimaryKeyConstraint('workspace_block_pk', ['block', 'workspace_id'])
+    .execute();
+  await db.schema.createIndex('workspace_block_of').on('workspace_block').column('workspace_id').execute();
+  await db.schema
+    .createTable('upload')
+    .addColumn('id', bytesType, (column) => column.notNull())
+    .addColumn('workspace_id', 'integer', (column) =>
+      column.notNull().references('workspace.id').onDelete('cascade'),
+    )
+    .addColumn('at_ms', 'bigint', (column) => column.notNull())
+    .addPrimaryKeyConstraint('upload_pk', ['id', 'workspace_id'])
+    .execute();
+  await db.schema.createIndex('upload_at').on('upload').column('at_ms').execute();
+  await db.schema.createIndex('upload_of').on('upload').column('workspace_id').execute();
+  await db.schema.createIndex('version_root').on('version').column('root').execute();
 }
 
 async function createVersions(db: Kysely<unknown>, { bytesType, identity }: SchemaDialect): Promise<void> {

@@ -20,11 +20,12 @@ type Place = { kind: 'sqlite'; path: string } | { kind: 'postgres' };
 
 /**
  * Opens the catalog at `sqlite:///absolute/file`, creating it when it is not there, or the one in the database `postgres://user@host/database`, and
- * brings its schema to this release's.
+ * brings its schema to this release's; or that of the service at `https://host`, whose token `home`, the home folder, may hold.
  * @throws CairnError `usage` (no URL of a catalog), `unsupported` (another scheme, a catalog of a newer release, another program's
  * database), `not-found` (no such database), `access-denied`, `corrupt`, `no-space`, `unreachable` (busy for a minute, no server), `failed`.
  */
-export async function openCatalog(url: string): Promise<Catalog> {
+export async function openCatalog(url: string, home?: string): Promise<Catalog> {
+  if (isServiceUrl(url)) return await openRemoteCatalog(url, home);
   const { db, shown } = await openMigrated(url);
   return new SqlCatalog(shown, db);
 }
@@ -56,7 +57,8 @@ async function openMigrated(url: string): Promise<{ db: Kysely<CatalogSchema>; s
  *
  * @throws CairnError `usage` (no URL of a catalog), `unsupported` (another scheme).
  */
-export function openCatalogInUse(url: string): Catalog {
+export function openCatalogInUse(url: string, home: string): Catalog {
+  if (isServiceUrl(url)) return new CatalogInUse(url, () => openRemoteCatalog(url, home));
   const place = placeOf(url);
   return new CatalogInUse(shownUrl(place, url), async () => {
     if (place.kind !== 'sqlite' || existsSync(place.path)) return await openCatalog(url);
@@ -64,6 +66,21 @@ export function openCatalogInUse(url: string): Catalog {
       hint: 'mount the file system it is on, or check --catalog; cairn import makes one',
     });
   });
+}
+
+function isServiceUrl(url: string): boolean {
+  return /^https?:/i.test(url) && URL.canParse(url);
+}
+
+/** `home`: the home folder, in which its token may be. Nothing is asked yet. */
+async function openRemoteCatalog(url: string, home: string | undefined): Promise<Catalog> {
+  // What checks answers takes as long to load as a small command takes.
+  const [{ RemoteCatalog }, { ServiceClient, serviceToken }] = await Promise.all([
+    import('./remote-catalog.js'),
+    import('../wire/index.js'),
+  ]);
+  const token = home === undefined ? undefined : await serviceToken(url, home);
+  return new RemoteCatalog(new ServiceClient({ url, token }));
 }
 
 async function openDatabase(place: Place, url: string): Promise<OpenDatabase> {

@@ -11,6 +11,8 @@ export interface CatalogSchema {
   tag: TagTable;
   content: ContentTable;
   block: BlockTable;
+  workspace_block: WorkspaceBlockTable;
+  upload: UploadTable;
   file: FileTable;
   lease: LeaseTable;
   token: TokenTable;
@@ -33,6 +35,8 @@ interface WorkspaceTable {
   trashed_at_ms: number | null;
   /** Inode numbers and cookies from here on were given to nobody. */
   next_number: Generated<number>;
+  /** The newest version whose blocks are all in `workspace_block`. */
+  recorded_seq: Generated<number>;
 }
 
 interface VersionTable {
@@ -66,6 +70,19 @@ interface BlockTable {
   id: Buffer;
   raw_bytes: number;
   stored_bytes: number;
+}
+
+/** A version of the workspace needs the block. */
+interface WorkspaceBlockTable {
+  block: Buffer;
+  workspace_id: number;
+}
+
+/** A block, or the index of a manifest, that was stored for a version to be. */
+interface UploadTable {
+  id: Buffer;
+  workspace_id: number;
+  at_ms: number;
 }
 
 /** One row of one path: that of the versions `from_seq` to `to_seq` - 1, or to the head while `to_seq` is NULL. */

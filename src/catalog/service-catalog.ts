@@ -1,4 +1,5 @@
 import type { Access, Right } from '../wire/index.js';
+import type { BlockAccess } from './block-access.js';
 import type { Catalog } from './catalog.js';
 
 /** A token as its register knows it: what it may, never its secret. */
@@ -89,5 +90,6 @@ export interface ServiceCatalog {
   readonly audit: AuditLog;
   /** Deletes for good what has been in the trash for its term. Returns the names. */
   emptyTrash(nowMs: number): Promise<string[]>;
+  readonly blockAccess: BlockAccess;
   close(): Promise<void>;
 }

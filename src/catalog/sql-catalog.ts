@@ -24,6 +24,7 @@ import type {
 import { unpackExtents } from './extent-record.js';
 import { fileRowsOf, newestFileRow, rowsBegunBetween, rowsEndedBetween } from './file-queries.js';
 import { copyVersion } from './fork-workspace.js';
+import { HeadWatch, type WaitOptions } from './head-watch.js';
 import { insertVersion } from './publish.js';
 import { chunksOf } from './row-chunks.js';
 import type { CatalogSchema } from './schema.js';
@@ -36,10 +37,12 @@ const PAGE_DEFAULT_ROWS = 1000;
 export class SqlCatalog implements Catalog {
   readonly url: string;
   readonly #db: Kysely<CatalogSchema>;
+  readonly #heads: HeadWatch;
 
   constructor(url: string, db: Kysely<CatalogSchema>) {
     this.url = url;
     this.#db = db;
+    this.#heads = new HeadWatch((workspaces) => headsOf(db, workspaces));
   }
 
   async ensureWorkspace(name: string): Promise<Workspace> {
@@ -227,9 +230,20 @@ export class SqlCatalog implements Catalog {
     return (await query.execute()).map((row) => versionOf(workspace, row));
   }
 
+  async newerVersion(
+    workspace: string,
+    afterSeq: number,
+    options: WaitOptions,
+  ): Promise<Version | undefined> {
+    options.signal?.throwIfAborted();
+    const { head_seq } = await this.#workspaceRow(workspace);
+    if (head_seq <= afterSeq && !(await this.#heads.wait(workspace, afterSeq, options))) return undefined;
+    return await this.version(workspace);
+  }
+
   async publish(publication: Publication): Promise<Version> {
     const { workspace, publishId, parentSeq } = publication;
-    return this.#db.transaction().execute(async (transaction) => {
+    const version = await this.#db.transaction().execute(async (transaction) => {
       const head = await lockHead(transaction, workspace);
       const published = await findPublished(transaction, head.id, workspace, publishId);
       if (published !== undefined) return published;
@@ -243,6 +257,8 @@ export class SqlCatalog implements Catalog {
       checkRoom(workspace, head, publication.bytes);
       return versionOf(workspace, await insertVersion(transaction, head.id, publication));
     });
+    this.#heads.published(workspace, version.seq);
+    return version;
   }
 
   async published(workspace: string, publishId: string): Promise<Version | undefined> {
@@ -307,7 +323,8 @@ export class SqlCatalog implements Catalog {
     }
   }
 
-  async knownContents(ids: readonly ContentId[]): Promise<ContentRow[]> {
+  /** One store for all workspaces: what one has brought the others may build on. */
+  async knownContents(_workspace: string, ids: readonly ContentId[]): Promise<ContentRow[]> {
     const known: ContentRow[] = [];
     for (const chunk of chunksOf(ids)) {
       const rows = await this.#db
@@ -326,7 +343,7 @@ export class SqlCatalog implements Catalog {
     return known;
   }
 
-  async knownBlocks(ids: readonly BlockId[]): Promise<Set<BlockId>> {
+  async knownBlocks(_workspace: string, ids: readonly BlockId[]): Promise<Set<BlockId>> {
     const known = new Set<BlockId>();
     for (const chunk of chunksOf(ids)) {
       const rows = await this.#db
@@ -345,6 +362,7 @@ export class SqlCatalog implements Catalog {
   }
 
   async close(): Promise<void> {
+    this.#heads.close();
     await this.#db.destroy();
   }
 
@@ -376,6 +394,23 @@ export class SqlCatalog implements Catalog {
     }
     return id;
   }
+}
+
+async function headsOf(
+  db: Kysely<CatalogSchema>,
+  workspaces: readonly string[],
+): Promise<ReadonlyMap<string, number>> {
+  const heads = new Map<string, number>();
+  for (const chunk of chunksOf(workspaces)) {
+    const rows = await db
+      .selectFrom('workspace')
+      .select(['name', 'head_seq'])
+      .where('name', 'in', chunk)
+      .where('trashed_at_ms', 'is', null)
+      .execute();
+    for (const row of rows) heads.set(row.name, row.head_seq);
+  }
+  return heads;
 }
 
 /** An update that changes nothing holds the row in every dialect: who else publishes waits until this transaction is over. */
@@ -522,7 +557,7 @@ function workspaceOf(row: Selectable<CatalogSchema['workspace']>): Workspace {
   };
 }
 
-function versionOf(workspace: string, row: Selectable<CatalogSchema['version']>): Version {
+export function versionOf(workspace: string, row: Selectable<CatalogSchema['version']>): Version {
   return {
     workspace,
     seq: row.seq,

@@ -2,6 +2,7 @@ import type { Kysely } from 'kysely';
 import type { CatalogSchema } from './schema.js';
 import type { ServiceCatalog } from './service-catalog.js';
 import { SqlAuditLog } from './sql-audit-log.js';
+import { SqlBlockAccess } from './sql-block-access.js';
 import { SqlCatalog } from './sql-catalog.js';
 import { SqlTokenRegister } from './sql-token-register.js';
 import { emptyTrash } from './trash.js';
@@ -11,6 +12,7 @@ export class SqlServiceCatalog implements ServiceCatalog {
   readonly catalog: SqlCatalog;
   readonly tokens: SqlTokenRegister;
   readonly audit: SqlAuditLog;
+  readonly blockAccess: SqlBlockAccess;
 
   readonly #db: Kysely<CatalogSchema>;
 
@@ -19,6 +21,7 @@ export class SqlServiceCatalog implements ServiceCatalog {
     this.catalog = new SqlCatalog(shownUrl, db);
     this.tokens = new SqlTokenRegister(db);
     this.audit = new SqlAuditLog(db);
+    this.blockAccess = new SqlBlockAccess(db);
   }
 
   async emptyTrash(nowMs: number): Promise<string[]> {

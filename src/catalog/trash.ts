@@ -41,7 +41,7 @@ export async function emptyTrash(db: Kysely<CatalogSchema>, nowMs: number): Prom
 
 /** Contents and blocks stay: other workspaces may have them, and what is stored is not the catalog's to delete. */
 async function deleteWorkspaceRows(transaction: Transaction<CatalogSchema>, id: number): Promise<void> {
-  for (const table of ['tag', 'lease', 'file', 'version'] as const) {
+  for (const table of ['workspace_block', 'upload', 'tag', 'lease', 'file', 'version'] as const) {
     await transaction.deleteFrom(table).where('workspace_id', '=', id).execute();
   }
   await transaction.deleteFrom('workspace').where('id', '=', id).execute();

@@ -24,5 +24,6 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['workspace', async () => (await import('./commands/workspace.js')).workspaceCommand],
   ['serve', async () => (await import('./commands/serve.js')).serveCommand],
   ['token', async () => (await import('./commands/token.js')).tokenCommand],
+  ['login', async () => (await import('./commands/login.js')).loginCommand],
   ['doctor', async () => (await import('./commands/doctor.js')).doctorCommand],
 ]);

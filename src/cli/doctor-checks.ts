@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { CairnError, messageOf, systemCode } from '../core/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import { countText, sizeText } from './quantities.js';
-import type { Settings } from './settings.js';
+import { isServiceUrl, type Settings } from './settings.js';
 
 export interface Check {
   name: string;
@@ -192,8 +192,10 @@ async function probeWriting(objects: ObjectStore): Promise<Finding> {
 
 async function checkStore(settings: Settings, write: boolean): Promise<Finding> {
   const { openObjectStore } = await import('../objects/index.js');
-  const objects = await openObjectStore(settings.store);
+  const objects = await openObjectStore(settings.store, { home: settings.home });
   try {
+    // Listing and deleting are the service's own.
+    if (isServiceUrl(settings.store)) return ok(`${objects.url} is a service`);
     if (write) return await probeWriting(objects);
     const listed = objects.list('manifests/')[Symbol.asyncIterator]();
     const { done } = await listed.next();
@@ -206,13 +208,13 @@ async function checkStore(settings: Settings, write: boolean): Promise<Finding> 
   }
 }
 
-async function checkCatalog({ catalog: url }: Settings): Promise<Finding> {
+async function checkCatalog({ catalog: url, home }: Settings): Promise<Finding> {
   // Opening would make the file, and looking changes nothing.
   if (url.startsWith('sqlite:') && !(await exists(fileURLToPath(url.replace(/^sqlite/, 'file'))))) {
     return ok(`${url} is not there yet: the first import makes it`);
   }
   const { openCatalog } = await import('../catalog/index.js');
-  const catalog = await openCatalog(url);
+  const catalog = await openCatalog(url, home);
   try {
     const workspaces = await catalog.workspaces();
     return ok(`${catalog.url} opens, ${countText(workspaces.length, 'workspace')}`);

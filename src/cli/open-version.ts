@@ -19,7 +19,7 @@ export async function withCatalog<Result>(
 ): Promise<Result> {
   await ensureHome(settings.home);
   const { openCatalog } = await import('../catalog/index.js');
-  const catalog = await openCatalog(settings.catalog);
+  const catalog = await openCatalog(settings.catalog, settings.home);
   try {
     return await work(catalog);
   } finally {
@@ -27,10 +27,11 @@ export async function withCatalog<Result>(
   }
 }
 
-/** Opens the catalog, the store and the cache, and closes them whatever `work` does. */
+/** Opens the catalog, the store and the cache, and closes them whatever `work` does. `workspace`: of which versions are to be made. */
 export async function withStores<Result>(
   settings: Settings,
   work: (stores: Stores) => Promise<Result>,
+  workspace?: string,
 ): Promise<Result> {
   return withCatalog(settings, async (catalog) => {
     const [{ openObjectStore }, { openBlockStore }] = await Promise.all([
@@ -38,7 +39,11 @@ export async function withStores<Result>(
       import('../blocks/index.js'),
     ]);
     const inUse = !(await catalog.isEmpty());
-    const objects = await openObjectStore(settings.store, { inUse });
+    const objects = await openObjectStore(settings.store, {
+      inUse,
+      home: settings.home,
+      ...(workspace !== undefined && { workspace }),
+    });
     try {
       const blocks = await openBlockStore({
         objects,

@@ -35,6 +35,13 @@ const FLAGS: Readonly<Record<SettingName, string>> = {
   logLevel: 'log-level',
 };
 
+const SERVICE_SCHEMES = ['https://', 'http://'];
+
+/** Whether it is the URL of a service. */
+export function isServiceUrl(text: string): boolean {
+  return SERVICE_SCHEMES.some((scheme) => text.startsWith(scheme)) && URL.canParse(text);
+}
+
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
 /** The user and machine that publish, unless `--author` says otherwise. */
@@ -102,20 +109,22 @@ export async function readSettings(values: ParsedValues): Promise<Settings> {
       hint: `one of ${LOG_LEVELS.join(', ')}`,
     });
   }
+  const catalog = requireUrl(
+    'catalog',
+    text('catalog', () => fileUrl('sqlite', homeLayout.catalog(home))),
+    ['sqlite:///', 'postgres://', 'postgresql://', ...SERVICE_SCHEMES],
+    'sqlite:///srv/catalog.sqlite, postgres://host/database or https://host',
+  );
   return {
     home,
+    // A service has both.
     store: requireUrl(
       'store',
-      text('store', () => fileUrl('file', homeLayout.store(home))),
-      ['file:///', 's3://'],
-      'file:///srv/store or s3://bucket/prefix',
+      text('store', () => (isServiceUrl(catalog) ? catalog : fileUrl('file', homeLayout.store(home)))),
+      ['file:///', 's3://', ...SERVICE_SCHEMES],
+      'file:///srv/store, s3://bucket/prefix or https://host',
     ),
-    catalog: requireUrl(
-      'catalog',
-      text('catalog', () => fileUrl('sqlite', homeLayout.catalog(home))),
-      ['sqlite:///', 'postgres://', 'postgresql://', 'https://', 'http://'],
-      'sqlite:///srv/catalog.sqlite or postgres://host/database',
-    ),
+    catalog,
     cacheBudgetBytes: requireSize('cache size', setting('cacheSize') ?? CACHE_BUDGET_DEFAULT_BYTES),
     embedBelowBytes: requireSize('embed-below', setting('embedBelow') ?? EMBED_BELOW_DEFAULT_BYTES),
     author: text('author', defaultAuthor),

@@ -7,6 +7,7 @@ import { isHexId } from './ids.js';
 export type JsonShape =
   | 'text'
   | 'flag'
+  | 'flag, or left out'
   | 'count'
   | 'count, or left out'
   | 'digest'
@@ -19,6 +20,8 @@ export function isOfShape(value: unknown, shape: JsonShape): boolean {
       return typeof value === 'string';
     case 'flag':
       return typeof value === 'boolean';
+    case 'flag, or left out':
+      return value === undefined || isOfShape(value, 'flag');
     case 'count':
       return Number.isSafeInteger(value) && (value as number) >= 0;
     case 'count, or left out':

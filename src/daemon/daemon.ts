@@ -7,11 +7,12 @@ import { fetchManifest, localManifestPath } from '../manifest/index.js';
 import type { SessionEnd } from '../fuse/index.js';
 import { openObjectStore, type ObjectStore } from '../objects/index.js';
 import { memoryBytes } from '../posix/index.js';
-import { Reserve, type BaseVersion } from '../upper/index.js';
+import { LayerSet, Reserve, type BaseVersion } from '../upper/index.js';
 import { chooseBase, hasEdits } from './choose-base.js';
 import type { ControlRequest } from './control-protocol.js';
 import { serveControl } from './control-server.js';
 import type { Logger } from './daemon-log.js';
+import { Follower } from './follower.js';
 import { HandedOver } from './handed-over.js';
 import type { MountedAs, MountRequest, MountStats, PublishQueue } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
@@ -58,6 +59,7 @@ export class Daemon {
   readonly #impatience: AbortController;
   readonly #prefetcher: Prefetcher;
   readonly #snapshots: Snapshots | undefined;
+  readonly #follower: Follower | undefined;
   readonly #startedAtMs = performance.now();
 
   private constructor(
@@ -122,7 +124,7 @@ export class Daemon {
       },
     );
     if (request.readOnly) return;
-    this.#snapshots = new Snapshots({
+    const snapshots = new Snapshots({
       fd: FUSE_FD,
       home: request.home,
       dir: folder.dir,
@@ -135,6 +137,15 @@ export class Daemon {
       blocks: this.#blocks,
       log,
     });
+    this.#snapshots = snapshots;
+    if (!request.follow) return;
+    this.#follower = new Follower({
+      workspace: request.workspace,
+      catalog: this.#catalog,
+      seq: () => LayerSet.stateIn(folder.dir).base.seq,
+      moveToHead: async (head) => await snapshots.follow(head),
+      log,
+    });
   }
 
   /** Resolves when the mount answers. */
@@ -144,8 +155,13 @@ export class Daemon {
     const impatience = new AbortController();
     const manifests = homeLayout.manifests(request.home);
     fs.mkdirSync(manifests, { recursive: true, mode: 0o700 });
-    const objects = await openObjectStore(request.store, { inUse: true, impatience: impatience.signal });
-    const catalog = openCatalogInUse(request.catalog);
+    const objects = await openObjectStore(request.store, {
+      inUse: true,
+      impatience: impatience.signal,
+      home: request.home,
+      workspace: request.workspace,
+    });
+    const catalog = openCatalogInUse(request.catalog, request.home);
     const blocks = await openBlockStore({
       objects,
       cacheDir: homeLayout.cache(request.home),
@@ -160,6 +176,7 @@ export class Daemon {
     await session.ready();
     await serveControl(folder, async (control, onStep) => await daemon.#answer(control, onStep));
     daemon.#snapshots?.resume(resumedEdits, tookOver);
+    daemon.#follower?.start();
     return {
       workspace: request.workspace,
       seq: base.seq,
@@ -213,6 +230,7 @@ export class Daemon {
       base: this.#base,
       headSeq: head?.seq,
       publishing: this.#publishQueue(),
+      following: this.#follower?.state,
       limit,
     });
   }
@@ -269,6 +287,7 @@ export class Daemon {
     log.info({ how }, 'the mount ended');
     this.#snapshots?.close();
     this.#impatience.abort();
+    await this.#follower?.close();
     await this.#snapshots?.idle();
     await this.#prefetcher.close();
     await this.#blocks.close();

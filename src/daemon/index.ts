@@ -6,6 +6,7 @@
  * nothing of a mount is in two processes' hands at once. Never parses arguments or prints.
  */
 export type {
+  FollowState,
   MountControl,
   MountedAs,
   MountRequest,

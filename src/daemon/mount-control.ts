@@ -12,6 +12,8 @@ export interface MountRequest {
   seq: number | undefined;
   mountpoint: string;
   readOnly: boolean;
+  /** Goes over to each new head as it comes. */
+  follow: boolean;
   allowOther: boolean;
   cacheBudgetBytes: number;
   logLevel: string;
@@ -58,6 +60,8 @@ export interface MountStatus {
   publishProblem: string | undefined;
   /** The same in full. */
   publishing: PublishQueue;
+  /** Of a mount with `follow`. */
+  following: FollowState | undefined;
   upperBytes: number;
 }
 
@@ -66,6 +70,14 @@ export interface PublishFailure {
   problem: string;
   sinceMs: number;
   nextAttemptMs: number | undefined;
+}
+
+/** How a mount that follows the head stands to it. */
+export interface FollowState {
+  /** The head it cannot show because of edits here, and since when. */
+  heldUp: { headSeq: number; sinceMs: number } | undefined;
+  /** Why it cannot know or get the head, and since when. */
+  problem: { text: string; sinceMs: number } | undefined;
 }
 
 /** Versions to be, the oldest first. */

@@ -19,6 +19,7 @@ const REQUEST_SHAPE: JsonShape = {
   seq: 'count, or left out',
   mountpoint: 'text',
   readOnly: 'flag',
+  follow: 'flag, or left out',
   allowOther: 'flag',
   cacheBudgetBytes: 'count',
   logLevel: 'text',
@@ -78,7 +79,7 @@ export class MountFolder {
   /** Undefined for a folder that was never finished. */
   request(): MountRequest | undefined {
     const read = this.#readJson('request.json', REQUEST_SHAPE) as
-      (MountRequest & { format: number }) | undefined;
+      (Omit<MountRequest, 'follow'> & { format: number; follow?: boolean }) | undefined;
     if (read === undefined) return undefined;
     const { format, ...request } = read;
     if (format !== REQUEST_FORMAT) {
@@ -87,7 +88,8 @@ export class MountFolder {
         `${this.dir}/request.json is of another release (format ${String(format)})`,
       );
     }
-    return request;
+    // An earlier release knew no `follow`.
+    return { ...request, follow: request.follow ?? false };
   }
 
   /** What a read-only mount stands on, for the daemon that takes over: the head may have moved since. */

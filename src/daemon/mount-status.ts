@@ -1,7 +1,7 @@
 import { isDirectory, joinPath, ROOT_INO, type Ino } from '../core/index.js';
 import { PathFinder, type DentryRow, type ManifestReader } from '../manifest/index.js';
 import { directoryChanged, LayerSet, type BaseVersion, type MergedView } from '../upper/index.js';
-import type { MountRequest, MountStatus, PublishQueue, StatusEntry } from './mount-control.js';
+import type { FollowState, MountRequest, MountStatus, PublishQueue, StatusEntry } from './mount-control.js';
 import { withStack } from './second-look.js';
 
 export interface MountStatusOptions {
@@ -12,6 +12,7 @@ export interface MountStatusOptions {
   base: BaseVersion;
   headSeq: number | undefined;
   publishing: PublishQueue;
+  following: FollowState | undefined;
   limit: number;
 }
 
@@ -34,6 +35,7 @@ export function mountStatus(options: MountStatusOptions): MountStatus {
       sealedLayers: state?.sealed.length ?? 0,
       publishProblem: options.publishing.failure?.problem,
       publishing: options.publishing,
+      following: options.following,
       upperBytes: view.layers.reduce((sum, layer) => sum + layer.diskBytes(), 0),
     };
   });

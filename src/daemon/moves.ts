@@ -41,6 +41,8 @@ export class Moves {
   /** To the head. False, and nothing has happened, where the layers hold an edit of anything that differs, or anything is sealed. */
   async toHead(): Promise<boolean> {
     const { catalog, session, log } = this.#options;
+    // A move that the kernel was not told of, because something failed, must not be forgotten for another.
+    await this.finish(true);
     const { base } = this.#state();
     const { workspace, seq, root } = await catalog.version(base.workspace);
     if (seq === base.seq) return true;

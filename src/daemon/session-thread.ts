@@ -2,11 +2,12 @@ import { once } from 'node:events';
 import path from 'node:path';
 import { parentPort, receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { openCachedBlockReader, type CachedBlockReader } from '../blocks/index.js';
-import { messageOf, systemClock } from '../core/index.js';
+import { messageOf, systemClock, type Ino } from '../core/index.js';
 import { Feeder, requestResend, RequestCounters, runSession, type HandOver } from '../fuse/index.js';
 import { localManifestPath, openManifest, type ManifestReader, type TreeChanges } from '../manifest/index.js';
 import { createEventDrain, currentThreadId } from '../posix/index.js';
 import {
+  hasOnlyTimesOf,
   isFull,
   LayerSet,
   MergedView,
@@ -221,9 +222,15 @@ class SessionThread {
     const layers = this.#writableLayers();
     const [active, ...below] = this.#fileSystem.view.layers;
     if (active === undefined) throw new Error('a writable mount has an active layer');
-    if (below.length > 0 || editsAny(active, changes)) return false;
+    if (below.length > 0) return false;
+    // No edits, and in the way all the same: after a while of work no directory would be without.
+    const leftover = changes.inodes.filter((ino) =>
+      hasOnlyTimesOf(active, ino, this.#fileSystem.view.below()),
+    );
+    if (editsAny(active, changes, new Set(leftover))) return false;
     // What was removed here, is still open, and is there again as others have it, would be two things under one number.
     if (changes.added.some((ino) => this.#fileSystem.isUnlinked(ino))) return false;
+    active.forgetAttributes(leftover);
     const retained = this.#fileSystem.retainedWithout(changes.removed);
     layers.move(base, this.#stacks(retained));
     this.#fileSystem.replaceBelow(new MergedView([active], this.#manifest(base)), changes.removed);
@@ -309,9 +316,14 @@ class SessionThread {
   }
 }
 
-function editsAny(layer: UpperLayer, { inodes, removed, names }: TreeChanges): boolean {
+/** `but` not what it has of these inodes. */
+function editsAny(
+  layer: UpperLayer,
+  { inodes, removed, names }: TreeChanges,
+  but: ReadonlySet<Ino>,
+): boolean {
   return (
-    inodes.some((ino) => layer.inode(ino) !== undefined) ||
+    inodes.some((ino) => !but.has(ino) && layer.inode(ino) !== undefined) ||
     removed.some((ino) => layer.inode(ino) !== undefined) ||
     // Across threads a Buffer arrives as a plain Uint8Array.
     names.some(

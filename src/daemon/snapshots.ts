@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
+import type { Version } from '../catalog/index.js';
 import { CairnError, messageOf, RESERVED_NUMBERS, type ManifestRoot } from '../core/index.js';
 import { dropLocalManifest, fetchManifest, WorkingCopy, type ManifestStep } from '../manifest/index.js';
 import type { MergeConflict } from '../merge/index.js';
@@ -63,6 +64,8 @@ export class Snapshots {
   #failure: PublishFailure | undefined;
   /** Layers that snapshots wait for, how many do, and what became of them. */
   readonly #awaited = new Map<number, { snapshots: number; published: PublishedLayer | undefined }>();
+  /** Layers that this process has sealed and not tried to publish. */
+  readonly #untried = new Set<number>();
   /** What is sealed may be merged with what others have published: once said, for every attempt until nothing is. */
   #mayRebase = false;
   #retry: NodeJS.Timeout | undefined;
@@ -120,6 +123,14 @@ export class Snapshots {
     await this.#workingCopy.close();
   }
 
+  /** Lets the mount show the head, others' work, where no edit of its own is in the way; else nothing happens, and it says false. */
+  async follow(head: Version): Promise<boolean> {
+    const { manifestDir: dir, blocks, objects } = this.#options;
+    // What takes long is done before others have to wait for it.
+    await fetchManifest({ root: head.root, dir, blocks, objects });
+    return await this.#inTurn(async () => await this.#moveToHead());
+  }
+
   /** Seals at once, also while earlier versions wait to be published; theirs goes first. */
   async snapshot(request: SnapshotRequest, onStep: (step: string) => void): Promise<SnapshotResult> {
     const startedMs = performance.now();
@@ -160,6 +171,7 @@ export class Snapshots {
       { publishId: randomUUID(), message, author, sealedAtMs: Date.now() },
       numbers,
     );
+    this.#untried.add(id);
     return { layerId: id, sealMs: performance.now() - startedMs };
   }
 
@@ -250,7 +262,9 @@ export class Snapshots {
     try {
       const workingCopy = this.#workingCopy;
       const mayRebase = this.#mayRebase;
-      published = await publishLayer({ layer, sealed: oldest, base, workingCopy, mayRebase, ...rest });
+      const isFirstAttempt = this.#untried.delete(oldest.id);
+      const what = { layer, sealed: oldest, base, workingCopy, isFirstAttempt, mayRebase };
+      published = await publishLayer({ ...what, ...rest });
     } finally {
       layer.close();
     }

@@ -2,7 +2,7 @@
  * objects: immutable bytes by key, in a directory or a bucket.
  *
  * Owns the promise of ObjectStore (atomic, durable, conditional writes), the retries, and the bound on requests in flight. An opened
- * store is RetryingStore over LimitedStore over DirectoryStore or S3Store: a pause between attempts holds no place in the queue.
+ * store is RetryingStore over LimitedStore over DirectoryStore, S3Store or ServiceStore: a pause between attempts holds no place in the queue.
  *
  * Never looks into an object, never verifies a hash, never deletes on its own account (its unfinished writes excepted), never
  * replaces an error's meaning by a default: what it cannot explain is `failed`.
@@ -19,7 +19,7 @@ export type { GetOptions, ListOptions, ObjectStore, PutOptions, StoreCounters } 
 
 const REQUEST_LIMITS = { reads: 32, writes: 16 };
 
-const URL_HINT = 'a store is file:///directory or s3://bucket/prefix';
+const URL_HINT = 'a store is file:///directory, s3://bucket/prefix, or https://host of a service';
 
 export interface StoreOptions {
   /**
@@ -29,12 +29,16 @@ export interface StoreOptions {
   inUse?: boolean;
   /** What writers that died have left is not removed. */
   leaveAsIs?: boolean;
+  /** Of a service: the home folder, in which its token may be. */
+  home?: string;
+  /** Of a service: for versions of which workspace objects are put. */
+  workspace?: string;
   /** Aborted: nothing is tried again any more. What is under way is finished. */
   impatience?: AbortSignal;
 }
 
 /**
- * The store at `url`: `file:///dir`, or `s3://bucket` or `s3://bucket/prefix` (endpoint, region and credentials from the
+ * The store at `url`: `file:///dir`, `https://host` of a service, or `s3://bucket` or `s3://bucket/prefix` (endpoint, region and credentials from the
  * environment, see S3Store). The caller closes it.
  *
  * @throws CairnError `usage` for a URL that is neither, `access-denied` for a directory out of reach.
@@ -51,6 +55,15 @@ async function openBareStore(url: string, options: StoreOptions): Promise<Object
     // The SDK takes a third of a second to load: only those who need it pay.
     const { S3Store } = await import('./s3-store.js');
     return S3Store.open(bucket, prefix);
+  }
+  if (/^https?:/.test(url)) {
+    const [{ ServiceStore }, { ServiceClient, serviceToken }] = await Promise.all([
+      import('./service-store.js'),
+      import('../wire/index.js'),
+    ]);
+    const token = options.home === undefined ? undefined : await serviceToken(url, options.home);
+    // What is tried again is tried again by the store.
+    return new ServiceStore(new ServiceClient({ url, token, impatience: AbortSignal.abort() }), options.workspace);
   }
   throw new CairnError('usage', `not the URL of an object store: ${url}`, { hint: URL_HINT });
 }

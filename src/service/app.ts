@@ -16,11 +16,16 @@ import type { ServiceContext } from './context.js';
 import { problemDocument } from './http-problem.js';
 import { measureRequests } from './metrics.js';
 import { describeRoutes } from './openapi.js';
+import { HeldBlocks } from './held-blocks.js';
+import { blockRoutes } from './routes/blocks.js';
+import { changeRoutes } from './routes/changes.js';
+import { publicationRoutes } from './routes/publications.js';
 import { healthRoutes } from './routes/health.js';
 import { tokenRoutes } from './routes/tokens.js';
 import { versionRoutes } from './routes/versions.js';
 import { workspaceRoutes } from './routes/workspaces.js';
 import type { ServiceApp } from './service-app.js';
+import { verifyPublication } from './verify-publication.js';
 
 export interface AppOptions {
   /** Of one token, on average over ten seconds. */
@@ -29,6 +34,8 @@ export interface AppOptions {
   connections?: number | undefined;
   /** PEM, for a server that speaks TLS itself. */
   tls?: { cert: Buffer; key: Buffer } | undefined;
+  /** What is held against a publication before the catalog gets it. */
+  checkPublication?: typeof verifyPublication;
 }
 
 /** A JSON body, at most; routes that take more say so. */
@@ -45,7 +52,7 @@ const KEEP_ALIVE_MS = 75_000;
 
 /** The service's routes on `context`, which stays the caller's to close. Listens nowhere yet. */
 export async function buildApp(context: ServiceContext, options: AppOptions = {}): Promise<ServiceApp> {
-  const { tls } = options;
+  const { tls, checkPublication = verifyPublication } = options;
   const logger: FastifyBaseLogger = context.log;
   const app: ServiceApp = fastify({
     loggerInstance: logger,
@@ -73,11 +80,15 @@ export async function buildApp(context: ServiceContext, options: AppOptions = {}
   auditRequests(app, context);
   measureRequests(app, context);
   await describeRoutes(app);
+  const held = new HeldBlocks(context);
   await app.register(async (routes: ServiceApp) => {
     await healthRoutes(routes, context);
     await tokenRoutes(routes, context);
     await workspaceRoutes(routes, context);
     await versionRoutes(routes, context);
+    await blockRoutes(routes, context, held);
+    await publicationRoutes(routes, context, held, checkPublication);
+    await changeRoutes(routes, context);
   });
   await app.ready();
   return app;

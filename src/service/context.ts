@@ -1,5 +1,5 @@
 import type { BlockStore } from '../blocks/index.js';
-import type { AuditLog, Catalog, TokenRegister } from '../catalog/index.js';
+import type { AuditLog, BlockAccess, Catalog, TokenRegister } from '../catalog/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import type { Logger } from 'pino';
 
@@ -8,6 +8,7 @@ export interface ServiceContext {
   catalog: Catalog;
   tokens: TokenRegister;
   audit: AuditLog;
+  blockAccess: BlockAccess;
   objects: ObjectStore;
   blocks: BlockStore;
   log: Logger;

@@ -37,7 +37,7 @@ export async function openService(parts: ServiceParts): Promise<OpenService> {
   };
   try {
     const serviceCatalog = await openServiceCatalog(parts.catalog);
-    const { catalog, tokens, audit } = serviceCatalog;
+    const { catalog, tokens, audit, blockAccess } = serviceCatalog;
     opened.push(serviceCatalog);
     const objects = await openObjectStore(parts.store, { inUse: !(await catalog.isEmpty()) });
     opened.push(objects);
@@ -49,7 +49,7 @@ export async function openService(parts: ServiceParts): Promise<OpenService> {
     opened.push(blocks);
     const closing = new AbortController();
     return {
-      context: { catalog, tokens, audit, objects, blocks, log, dir, closing: closing.signal },
+      context: { catalog, tokens, audit, blockAccess, objects, blocks, log, dir, closing: closing.signal },
       beginToClose: () => {
         closing.abort();
       },
@@ -57,6 +57,7 @@ export async function openService(parts: ServiceParts): Promise<OpenService> {
         const names = await serviceCatalog.emptyTrash(Date.now());
         if (names.length > 0)
           log.info({ workspaces: names }, 'workspaces whose time in the trash is over are gone');
+        await blockAccess.expire(Date.now());
       },
       close,
     };

@@ -2,13 +2,14 @@ import { isDirectory, isRegular, isSymlink } from '../core/index.js';
 import type { BlockStore } from '../blocks/index.js';
 import type { Catalog } from '../catalog/index.js';
 import { changeManifest, type ManifestBuilder, type ManifestReader } from '../manifest/index.js';
-import { MergedView, type UpperLayer } from '../upper/index.js';
+import { MergedView, type BaseVersion, type UpperLayer } from '../upper/index.js';
 import { ChangedContent } from './changed-content.js';
 
 export interface ApplyOptions {
   /** Sealed: nothing writes to it any more. */
   layer: UpperLayer;
   catalog: Catalog;
+  base: BaseVersion;
   blocks: BlockStore;
   embedBelowBytes: number;
 }
@@ -22,7 +23,7 @@ export interface AppliedLayer {
 
 /** Changes the copy of the parent's manifest at `path` into the version's, and stores the content that is new. */
 export async function applyLayer(
-  { layer, blocks, catalog, embedBelowBytes }: ApplyOptions,
+  { layer, base, blocks, catalog, embedBelowBytes }: ApplyOptions,
   path: string,
   parent: ManifestReader,
 ): Promise<AppliedLayer> {
@@ -33,6 +34,7 @@ export async function applyLayer(
       parent,
       blocks,
       catalog,
+      workspace: base.workspace,
       embedBelowBytes,
       setContent: (ino, fileContent) => {
         builder.setContent(ino, fileContent);

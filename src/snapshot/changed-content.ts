@@ -27,6 +27,9 @@ import type { ContentPart, MergedView } from '../upper/index.js';
 /** Small files looked up in the catalog at once; also bounds what is held in memory, with PACKED_FILE_MAX_BYTES. */
 const BATCH_FILES = 64;
 
+/** Packs on their way at once; each holds its bytes in memory. */
+const PACKS_IN_FLIGHT = 4;
+
 /** The next chunk of a large file; `block` is undefined for zeros. */
 interface Chunk {
   length: number;
@@ -51,6 +54,7 @@ export class ChangedContent {
   readonly #parent: ManifestReader;
   readonly #blocks: BlockStore;
   readonly #catalog: Catalog;
+  readonly #workspace: string;
   readonly #embedBelowBytes: number;
   readonly #setContent: (ino: Ino, content: FileContent) => void;
   readonly #pack = new PackWriter();
@@ -60,12 +64,15 @@ export class ChangedContent {
   /** Content stored by this publication, for files that are equal to each other. */
   readonly #stored = new Map<ContentId, readonly Extent[]>();
   readonly #storedBlocks = new Set<BlockId>();
+  /** Packs on their way. */
+  readonly #storing = new Set<Promise<void>>();
 
   constructor(options: {
     view: MergedView;
     parent: ManifestReader;
     blocks: BlockStore;
     catalog: Catalog;
+    workspace: string;
     embedBelowBytes: number;
     setContent: (ino: Ino, content: FileContent) => void;
   }) {
@@ -73,6 +80,7 @@ export class ChangedContent {
     this.#parent = options.parent;
     this.#blocks = options.blocks;
     this.#catalog = options.catalog;
+    this.#workspace = options.workspace;
     this.#embedBelowBytes = options.embedBelowBytes;
     this.#setContent = options.setContent;
   }
@@ -95,16 +103,25 @@ export class ChangedContent {
     }
   }
 
+  /** Everything has its place then; `stored` says when it is there. */
   async finish(): Promise<void> {
     await this.#flushBatch();
     await this.#flushPack();
+  }
+
+  /** Resolves when every block is in the store. */
+  async stored(): Promise<void> {
+    await Promise.all(this.#storing);
   }
 
   async #flushBatch(): Promise<void> {
     const batch = this.#batch;
     if (batch.length === 0) return;
     this.#batch = [];
-    const known = await this.#catalog.knownContents(batch.map((file) => file.id));
+    const known = await this.#catalog.knownContents(
+      this.#workspace,
+      batch.map((file) => file.id),
+    );
     // Embedded content is known without extents; here it needs a block.
     for (const row of known) if (row.extents.length > 0) this.#stored.set(row.id, row.extents);
     for (const file of batch) {
@@ -126,7 +143,10 @@ export class ChangedContent {
 
   async #flushPack(): Promise<void> {
     if (this.#packed.size === 0) return;
-    const block = await this.#store(this.#pack.take());
+    // Not asked for first: it holds what the store has not, or the store has it under another attempt of this.
+    const raw = this.#pack.take();
+    const block = blockIdOf(sha256(raw));
+    await this.#storeBeside(raw);
     for (const [id, { offset, size, inos }] of this.#packed) {
       const extents = [{ offset: 0, length: size, block, blockOffset: offset }];
       for (const ino of inos) this.#setContent(ino, { id, extents });
@@ -185,11 +205,23 @@ export class ChangedContent {
     return { length, block: isAllZeros(raw) ? undefined : await this.#store(raw) };
   }
 
+  /** Goes on while the block is on its way. */
+  async #storeBeside(raw: Buffer): Promise<void> {
+    if (this.#storing.size >= PACKS_IN_FLIGHT) await Promise.race(this.#storing);
+    const storing = this.#blocks.put(raw).then((stored) => {
+      this.newBlocks.push(stored);
+      this.#storing.delete(storing);
+    });
+    // One that failed stays, for whoever waits next.
+    storing.catch(() => undefined);
+    this.#storing.add(storing);
+  }
+
   /** A block that the store has already is not sent again. */
   async #store(raw: Buffer): Promise<BlockId> {
     const id = blockIdOf(sha256(raw));
     if (this.#storedBlocks.has(id)) return id;
-    if (!(await this.#catalog.knownBlocks([id])).has(id)) this.newBlocks.push(await this.#blocks.put(raw));
+    if (!(await this.#catalog.knownBlocks(this.#workspace, [id])).has(id)) this.newBlocks.push(await this.#blocks.put(raw));
     this.#storedBlocks.add(id);
     return id;
   }

@@ -39,6 +39,8 @@ export interface ContentWriterOptions {
   pool: HashPool;
   blocks: BlockStore;
   catalog: Catalog;
+  /** For a version of which content is stored. */
+  workspace: string;
   /** Files below this go into the manifest instead of blocks. */
   embedBelowBytes: number;
   signal?: AbortSignal | undefined;
@@ -66,6 +68,7 @@ export class ContentWriter {
   readonly #pool: HashPool;
   readonly #blocks: BlockStore;
   readonly #catalog: Catalog;
+  readonly #workspace: string;
   readonly #embedBelowBytes: number;
   readonly #signal: AbortSignal | undefined;
   readonly #budget = new ByteBudget(IN_FLIGHT_BYTES);
@@ -78,10 +81,11 @@ export class ContentWriter {
   /** Whether nothing was in the store when this writer began: then it need not ask. */
   #storeIsEmpty: Promise<boolean> | undefined;
 
-  constructor({ pool, blocks, catalog, embedBelowBytes, signal }: ContentWriterOptions) {
+  constructor({ pool, blocks, catalog, workspace, embedBelowBytes, signal }: ContentWriterOptions) {
     this.#pool = pool;
     this.#blocks = blocks;
     this.#catalog = catalog;
+    this.#workspace = workspace;
     this.#embedBelowBytes = embedBelowBytes;
     this.#signal = signal;
   }
@@ -232,7 +236,7 @@ export class ContentWriter {
   ): Promise<void> {
     const unknown = new Map(claimed);
     if (unknown.size > 0 && !(await this.#isStoreEmpty())) {
-      for (const row of await this.#catalog.knownContents([...unknown.keys()])) {
+      for (const row of await this.#catalog.knownContents(this.#workspace, [...unknown.keys()])) {
         // Without extents it is somewhere no other version can refer to.
         if (row.extents.length === 0) continue;
         unknown.delete(row.id);
@@ -299,7 +303,7 @@ export class ContentWriter {
     this.#signal?.throwIfAborted();
     const missing = new Map(chunks.filter(({ id }) => !this.#hasBlock(id)).map((chunk) => [chunk.id, chunk]));
     if (missing.size > 0 && !(await this.#isStoreEmpty())) {
-      for (const id of await this.#catalog.knownBlocks([...missing.keys()])) {
+      for (const id of await this.#catalog.knownBlocks(this.#workspace, [...missing.keys()])) {
         this.#knownBlocks.add(id);
         missing.delete(id);
       }

@@ -132,7 +132,7 @@ export async function importDirectory(options: ImportOptions): Promise<ImportRes
       parentPath === undefined ? createManifest(draftPath) : createManifestFrom(parentPath, draftPath),
   });
   const pool = new HashPool();
-  const writer = new ContentWriter({ pool, blocks, catalog, embedBelowBytes, signal });
+  const writer = new ContentWriter({ pool, blocks, catalog, workspace, embedBelowBytes, signal });
   const scan = new TreeScan({ source, writer, recorder, onProgress: options.onProgress, signal });
   try {
     await scan.run();

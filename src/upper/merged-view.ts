@@ -285,6 +285,18 @@ export function layerHasChanges(layer: UpperLayer, below: MergedView): boolean {
   return false;
 }
 
+/**
+ * Whether all that a layer has of an inode are times that files made and removed again left behind in their directory: no version would hold them, and nobody
+ * misses them.
+ */
+export function hasOnlyTimesOf(layer: UpperLayer, ino: Ino, below: MergedView): boolean {
+  const inode = layer.inode(ino);
+  const before = below.inode(ino);
+  if (inode === undefined || before === undefined || !isDirectory(inode.mode)) return false;
+  if (inode.created === 1 || inode.nlink === 0 || inode.ownsXattrs === 1) return false;
+  return !layer.hasDentriesIn(ino) && !directoryChanged(before, inode);
+}
+
 /** Whether a program changed the attributes of a directory itself: an mtime that is not the ctime was set by one. */
 export function directoryChanged(before: InodeAttributes, after: InodeAttributes): boolean {
   if (before.mode !== after.mode || before.uid !== after.uid || before.gid !== after.gid) return true;

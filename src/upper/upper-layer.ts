@@ -195,6 +195,14 @@ export class UpperLayer {
     this.#rows.deleteInode(ino);
   }
 
+  /** Forgets the rows of inodes, which have nothing here but attributes: what is below shows again. Between operations only. */
+  forgetAttributes(inos: readonly Ino[]): void {
+    if (inos.length === 0) return;
+    for (const ino of inos) this.#rows.deleteInode(ino);
+    const { lastUnique, lastReply } = this.last();
+    this.commit(lastUnique, lastReply);
+  }
+
   putDentry(parent: Ino, name: Buffer, cookie: number, ino: Ino): void {
     this.#rows.putDentry(parent, name, cookie, ino);
   }

@@ -8,7 +8,10 @@
  * must not pay for it.
  */
 export * from './access.js';
+export * from './agent-schemas.js';
+export { LineSpool } from './line-spool.js';
 export * from './problem.js';
 export * from './schemas.js';
 export { ServiceClient, type ServiceRequest } from './service-client.js';
+export { saveServiceToken, serviceToken } from './service-token.js';
 export * from './token.js';

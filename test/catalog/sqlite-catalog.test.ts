@@ -263,14 +263,14 @@ void t.test(
       const damaged = Buffer.from(packed);
       damaged.writeUInt8(damaged.readUInt8(at) ^ 0x04, at);
       write.run(damaged);
-      await t.rejects(catalog.knownContents([id]), { code: 'corrupt', message: new RegExp(id) });
+      await t.rejects(catalog.knownContents('w', [id]), { code: 'corrupt', message: new RegExp(id) });
     }
     write.run(packed);
     raw.exec('update content set size = 11');
-    await t.rejects(catalog.knownContents([id]), { code: 'corrupt' });
+    await t.rejects(catalog.knownContents('w', [id]), { code: 'corrupt' });
     raw.exec('update content set size = 10');
     write.run(packed.subarray(0, -4));
-    t.same(await catalog.knownContents([id]), [{ id, size: 10, extents }]);
+    t.same(await catalog.knownContents('w', [id]), [{ id, size: 10, extents }]);
   },
 );
 

@@ -205,7 +205,7 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
       t.equal((await catalog.workspace('w')).headSeq, 1);
       t.same(await catalog.files('w', 1), [fileNamed('a')]);
       t.equal(await catalog.isEmpty(), true);
-      t.same(await catalog.knownBlocks([blockNamed('late')]), new Set());
+      t.same(await catalog.knownBlocks('w', [blockNamed('late')]), new Set());
       t.equal(await catalog.published('w', 'late'), undefined);
     },
   );
@@ -232,6 +232,31 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
           added(fileNamed(`${String(parentSeq)}/${String(winner)}`)),
         ]);
       }
+    },
+  );
+
+  void catalogTest(
+    'who waits for a newer version gets the head as soon as anybody has published it',
+    async (t, catalog, connect) => {
+      const other = await connect();
+      const long = { waitMs: 60_000 };
+      t.equal(await catalog.newerVersion('w', 0, { waitMs: 0 }), undefined);
+      const waiting = [0, 0, 1].map((afterSeq) => catalog.newerVersion('w', afterSeq, long));
+      await catalog.ensureWorkspace('another');
+      const elsewhere = catalog.newerVersion('another', 0, { waitMs: 300 });
+      await other.publish(publicationOn(0));
+      for (const one of waiting.slice(0, 2)) t.match(await one, { workspace: 'w', seq: 1 });
+      await catalog.publish(publicationOn(1));
+      t.match(await waiting[2], { seq: 2 });
+      t.match(await catalog.newerVersion('w', 0, long), { seq: 2 }, 'the head, not the next');
+      t.equal(await catalog.newerVersion('w', 2, { waitMs: 1 }), undefined);
+      t.equal(await elsewhere, undefined, 'each waits for its own workspace');
+
+      const abort = new AbortController();
+      const given = catalog.newerVersion('w', 2, { ...long, signal: abort.signal });
+      abort.abort(new Error('given up'));
+      await t.rejects(given, { message: 'given up' });
+      await t.rejects(catalog.newerVersion('nowhere', 0, long), { code: 'not-found' });
     },
   );
 
@@ -513,10 +538,10 @@ export function catalogContract(t: Test, name: string, open: (t: Test) => () => 
 
     const asked = [contentNamed('unknown'), ...small.map((row) => row.id), large.id];
     const byId = (one: ContentRow, other: ContentRow) => (one.id < other.id ? -1 : 1);
-    t.same((await catalog.knownContents(asked)).sort(byId), [large, ...small].sort(byId));
-    t.same(await catalog.knownContents([]), []);
+    t.same((await catalog.knownContents('w', asked)).sort(byId), [large, ...small].sort(byId));
+    t.same(await catalog.knownContents('w', []), []);
     t.same(
-      await catalog.knownBlocks([blockNamed('unknown'), ...blocks.map((block) => block.id)]),
+      await catalog.knownBlocks('w', [blockNamed('unknown'), ...blocks.map((block) => block.id)]),
       new Set(blocks.map((block) => block.id)),
     );
   });

@@ -197,7 +197,10 @@ for (const sizeBytes of [5 * MIB + 77, 18 * MIB + 1]) {
           t.same(extents, wanted.extents);
           const changed = extents.filter((extent) => !before.has(extent.block));
           t.ok(changed.length <= blocks, `${changed.length} chunks changed, of ${extents.length}`);
-          const known = await stores.catalog.knownBlocks(extents.map((extent) => extent.block));
+          const known = await stores.catalog.knownBlocks(
+            WORKSPACE,
+            extents.map((extent) => extent.block),
+          );
           t.same([...known].sort(), changed.map((extent) => extent.block).sort(), 'only those were stored');
           manifest.close();
         });

@@ -27,11 +27,12 @@ export interface Stores {
   close(): Promise<void>;
 }
 
-export async function openStores(home: string): Promise<Stores> {
+/** `service`: the URL of one that has the store and the catalog, for the workspace `demo`. */
+export async function openStores(home: string, service?: string): Promise<Stores> {
   mkdirSync(home, { recursive: true });
-  const objects = await openObjectStore(`file://${home}/store`);
+  const objects = await openObjectStore(service ?? `file://${home}/store`, { home, workspace: 'demo' });
   const blocks = await openBlockStore({ objects, cacheDir: `${home}/cache`, cacheBudgetBytes: 1e9 });
-  const catalog = await openCatalog(`sqlite://${home}/catalog.sqlite`);
+  const catalog = await openCatalog(service ?? `sqlite://${home}/catalog.sqlite`, home);
   const manifestDir = `${home}/manifests`;
   const open = async ({ root }: Version): Promise<ManifestReader> =>
     openManifest(await fetchManifest({ root, dir: manifestDir, blocks, objects }));

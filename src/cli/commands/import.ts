@@ -52,7 +52,7 @@ export const importCommand = defineCommand({
       ).finally(() => {
         progress.stop();
       });
-    });
+    }, workspace);
     const tookMs = performance.now() - startMs;
     await output.document({ ...result, tookMs });
 

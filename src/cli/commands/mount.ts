@@ -6,7 +6,7 @@ import { defineCommand, type CommandContext } from '../command.js';
 import { reportError } from '../error-report.js';
 import { durationText } from '../quantities.js';
 import { parseReference, type VersionReference } from '../reference.js';
-import { ensureHome, type Settings } from '../settings.js';
+import { ensureHome, isServiceUrl, type Settings } from '../settings.js';
 
 async function resolveMountpoint(home: string, path: string): Promise<string> {
   const typed = resolve(path);
@@ -27,6 +27,15 @@ async function resolveMountpoint(home: string, path: string): Promise<string> {
   throw new CairnError('usage', `${typed} is not a folder`, { hint: 'mount on an empty folder' });
 }
 
+/** `https://host/name@7` names a version of a service's. */
+function splitServiceUrl(text: string): { service: string | undefined; text: string } {
+  if (!isServiceUrl(text)) return { service: undefined, text };
+  const slash = text.lastIndexOf('/');
+  const service = text.slice(0, slash);
+  if (isServiceUrl(service)) return { service, text: text.slice(slash + 1) };
+  throw new CairnError('usage', `${text} names no workspace`, { hint: 'as in https://host/name' });
+}
+
 /** The daemon finds the head itself; only a tag needs the catalog before it starts. */
 async function requestedSeq(
   settings: Settings,
@@ -35,11 +44,25 @@ async function requestedSeq(
   if (version.kind === 'head') return undefined;
   if (version.kind === 'seq') return version.seq;
   const { openCatalog } = await import('../../catalog/index.js');
-  const catalog = await openCatalog(settings.catalog);
+  const catalog = await openCatalog(settings.catalog, settings.home);
   try {
     return (await catalog.taggedVersion(workspace, version.tag)).seq;
   } finally {
     await catalog.close();
+  }
+}
+
+/** Only the head moves. A read-only mount promises one version. */
+function checkFollows({ version }: VersionReference, readOnly: boolean): void {
+  if (version.kind !== 'head') {
+    throw new CairnError('usage', '--follow shows the newest version, not a given one', {
+      hint: 'name the workspace alone, or leave out --follow',
+    });
+  }
+  if (readOnly) {
+    throw new CairnError('usage', '--follow and --read-only do not go together', {
+      hint: 'a --read-only mount shows one version; leave out one of the two',
+    });
   }
 }
 
@@ -98,11 +121,12 @@ export const mountCommand = defineCommand({
   details:
     'Mounts a version as a directory. Edits stay local until `cairn snapshot`. Without arguments: lists the mounts.',
   positionals: [
-    { name: 'workspace', describe: 'name, name@7 or name@tag', optional: true },
+    { name: 'workspace', describe: 'name, name@7, name@tag, or https://host/name', optional: true },
     { name: 'dir', describe: 'where to mount it', optional: true },
   ],
   options: {
     'read-only': { type: 'boolean', describe: 'allow no edits' },
+    follow: { type: 'boolean', describe: 'show each new version as it comes, and keep the edits' },
     'allow-other': { type: 'boolean', describe: 'let other users in, as permissions say' },
     foreground: { type: 'boolean', describe: 'stay until it is unmounted' },
     takeover: {
@@ -115,7 +139,9 @@ export const mountCommand = defineCommand({
     ['mount demo ~/demo', 'mount the newest version'],
     ['mount demo@7 /mnt/old --read-only', 'look at an old one'],
     ['mount demo ~/demo --cache-size 50GiB', 'keep more on disk'],
+    ['mount demo ~/demo --follow', 'see what others publish'],
     ['mount --takeover ~/demo', 'after an upgrade, without unmounting'],
+    ['mount https://cairn.example.com/demo ~/demo', 'from a service; see cairn login'],
     ['mount', 'list the mounts'],
   ],
   run: async ({ workspace, dir }, options, context) => {
@@ -134,18 +160,22 @@ export const mountCommand = defineCommand({
       });
     }
     const startMs = performance.now();
-    const reference = parseReference(workspace);
+    const { service, text } = splitServiceUrl(workspace);
+    const reference = parseReference(text);
+    const place = service === undefined ? settings : { ...settings, catalog: service, store: service };
+    if (options.follow) checkFollows(reference, options['read-only']);
     const mountpoint = await resolveMountpoint(settings.home, dir);
     await ensureHome(settings.home);
     const mounted = await startMount({
       home: settings.home,
-      store: settings.store,
-      catalog: settings.catalog,
+      store: place.store,
+      catalog: place.catalog,
       embedBelowBytes: settings.embedBelowBytes,
       workspace: reference.workspace,
-      seq: await requestedSeq(settings, reference),
+      seq: await requestedSeq(place, reference),
       mountpoint,
       readOnly: options['read-only'],
+      follow: options.follow,
       allowOther: options['allow-other'],
       cacheBudgetBytes: settings.cacheBudgetBytes,
       logLevel: settings.logLevel,
@@ -157,7 +187,10 @@ export const mountCommand = defineCommand({
     const notes = [
       ...(mounted.readOnly ? ['read-only'] : []),
       ...(mounted.resumedEdits ? ['with the edits of the last mount here'] : []),
-      ...(mounted.behindHead ? ['not the newest version: edits here cannot be snapshotted'] : []),
+      ...(options.follow ? ['following the newest version'] : []),
+      ...(mounted.behindHead && !options.follow
+        ? ['not the newest version: edits here cannot be snapshotted']
+        : []),
     ];
     const note = notes.length === 0 ? '' : ` (${notes.join(', ')})`;
     await output.line(

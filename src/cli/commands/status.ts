@@ -4,6 +4,7 @@ import { CHANGE_LETTERS, CHANGE_LETTERS_HELP } from '../change-letters.js';
 import { defineCommand } from '../command.js';
 import { withMount } from '../find-mount.js';
 import { displayPath } from '../path-text.js';
+import { followingLine } from '../following-line.js';
 import { publishingLines } from '../publishing-lines.js';
 import { sizeText } from '../quantities.js';
 
@@ -63,6 +64,7 @@ ${CHANGE_LETTERS_HELP}`,
     if (status.truncated) await output.line('… and more: see --limit');
     if (status.entries.length === 0 && !status.readOnly) await output.line('no changes');
     if (status.upperBytes > 0) await output.line(`edits take ${sizeText(status.upperBytes)} on disk`);
+    if (status.following !== undefined) await output.line(followingLine(status.following));
     for (const line of publishingLines(status.publishing, Date.now())) await output.line(line);
   },
 });

@@ -117,7 +117,8 @@ async function authenticate(header: string | undefined, { tokens }: ServiceConte
   });
 }
 
-function authorize(access: Access, route: RouteAccess, workspace: string | undefined): void {
+/** Throws for what the token may not: as for what is not there, where it may nothing in the workspace. */
+export function authorize(access: Access, route: RouteAccess, workspace: string | undefined): void {
   if (route.access === 'none') return;
   if (route.scope === 'service') {
     if (route.access === 'admin' && !access.isAdministrator) {

@@ -25,6 +25,7 @@ const REQUEST: MountRequest = {
   seq: 3,
   mountpoint: '/mnt',
   readOnly: false,
+  follow: true,
   allowOther: false,
   cacheBudgetBytes: 1 << 30,
   logLevel: 'info',

@@ -1,0 +1,185 @@
+import type { Kysely } from 'kysely';
+import { blockIdOf, bytesOfId, type BlockId, type ManifestRoot } from '../core/index.js';
+import { UPLOAD_TERM_MS, type BlockAccess } from './block-access.js';
+import { chunksOf, insertRows } from './row-chunks.js';
+import type { CatalogSchema } from './schema.js';
+import { versionOf } from './sql-catalog.js';
+
+interface Holders {
+  after: string;
+  limit: number;
+}
+
+export class SqlBlockAccess implements BlockAccess {
+  readonly #db: Kysely<CatalogSchema>;
+
+  constructor(db: Kysely<CatalogSchema>) {
+    this.#db = db;
+  }
+
+  async held(workspace: string, ids: readonly BlockId[]): Promise<Set<BlockId>> {
+    const held = new Set<BlockId>();
+    const workspaceId = await this.#idOf(workspace);
+    if (workspaceId === undefined) return held;
+    for (const chunk of chunksOf(ids)) {
+      const digests = chunk.map(bytesOfId);
+      const recorded = await this.#db
+        .selectFrom('workspace_block')
+        .select('block as id')
+        .where('block', 'in', digests)
+        .where('workspace_id', '=', workspaceId)
+        .execute();
+      const uploaded = await this.#db
+        .selectFrom('upload')
+        .select('id')
+        .where('id', 'in', digests)
+        .where('workspace_id', '=', workspaceId)
+        .where('at_ms', '>', Date.now() - UPLOAD_TERM_MS)
+        .execute();
+      for (const { id } of [...recorded, ...uploaded]) held.add(blockIdOf(id));
+    }
+    return held;
+  }
+
+  async holders(id: BlockId, { after, limit }: Holders): Promise<string[]> {
+    const rows = await this.#db
+      .selectFrom('workspace_block')
+      .innerJoin('workspace', 'workspace.id', 'workspace_block.workspace_id')
+      .select('workspace.name')
+      .where('workspace_block.block', '=', bytesOfId(id))
+      .where('workspace.name', '>', after)
+      .where('workspace.trashed_at_ms', 'is', null)
+      .union(this.#uploaders(id, after))
+      .orderBy('name')
+      .limit(limit)
+      .execute();
+    return rows.map(({ name }) => name);
+  }
+
+  async holdsManifest(workspace: string, root: ManifestRoot): Promise<boolean> {
+    const workspaceId = await this.#idOf(workspace);
+    if (workspaceId === undefined) return false;
+    const version = await this.#db
+      .selectFrom('version')
+      .select('seq')
+      .where('root', '=', bytesOfId(root))
+      .where('workspace_id', '=', workspaceId)
+      .limit(1)
+      .executeTakeFirst();
+    return version !== undefined || (await this.held(workspace, [root as string as BlockId])).size > 0;
+  }
+
+  async manifestHolders(root: ManifestRoot, { after, limit }: Holders): Promise<string[]> {
+    const rows = await this.#db
+      .selectFrom('version')
+      .innerJoin('workspace', 'workspace.id', 'version.workspace_id')
+      .select('workspace.name')
+      .where('version.root', '=', bytesOfId(root))
+      .where('workspace.name', '>', after)
+      .where('workspace.trashed_at_ms', 'is', null)
+      .union(this.#uploaders(root, after))
+      .orderBy('name')
+      .limit(limit)
+      .execute();
+    return rows.map(({ name }) => name);
+  }
+
+  async uploaded(workspace: string, ids: readonly (BlockId | ManifestRoot)[]): Promise<void> {
+    const workspaceId = await this.#idOf(workspace);
+    if (workspaceId === undefined) return;
+    for (const chunk of chunksOf(ids.toSorted())) {
+      await this.#db
+        .insertInto('upload')
+        .values(chunk.map((id) => ({ id: bytesOfId(id), workspace_id: workspaceId, at_ms: Date.now() })))
+        .onConflict((conflict) =>
+          conflict.columns(['id', 'workspace_id']).doUpdateSet((to) => ({ at_ms: to.ref('excluded.at_ms') })),
+        )
+        .execute();
+    }
+  }
+
+  async expire(nowMs: number): Promise<void> {
+    await this.#db
+      .deleteFrom('upload')
+      .where('at_ms', '<=', nowMs - UPLOAD_TERM_MS)
+      .execute();
+  }
+
+  async unrecordedWorkspaces(): Promise<string[]> {
+    const rows = await this.#db
+      .selectFrom('workspace')
+      .select('name')
+      .whereRef('head_seq', '>', 'recorded_seq')
+      .execute();
+    return rows.map(({ name }) => name);
+  }
+
+  async unrecorded(workspace: string): ReturnType<BlockAccess['unrecorded']> {
+    const row = await this.#db
+      .selectFrom('workspace')
+      .select(['id', 'head_seq', 'recorded_seq'])
+      .where('name', '=', workspace)
+      .executeTakeFirst();
+    if (row === undefined || row.head_seq <= row.recorded_seq) return [];
+    // From the last that was written down on: it is what the next is compared with.
+    const versions = await this.#db
+      .selectFrom('version')
+      .selectAll()
+      .where('workspace_id', '=', row.id)
+      .where('seq', '>=', row.recorded_seq)
+      .orderBy('seq')
+      .execute();
+    const known = versions.map((version) => versionOf(workspace, version));
+    return known.flatMap((version, at) =>
+      version.seq <= row.recorded_seq ? [] : [{ version, earlier: known[at - 1]?.root }],
+    );
+  }
+
+  async record(workspace: string, seq: number, blocks: Iterable<BlockId>): Promise<void> {
+    const workspaceId = await this.#idOf(workspace);
+    if (workspaceId === undefined) return;
+    await this.#db.transaction().execute(async (transaction) => {
+      // In one order, whoever writes: two that wait for each other would wait for ever.
+      const rows = [...blocks]
+        .sort()
+        .map((block) => ({ block: bytesOfId(block), workspace_id: workspaceId }));
+      await insertRows(
+        rows,
+        (chunk) =>
+          transaction
+            .insertInto('workspace_block')
+            .values(chunk)
+            .onConflict((conflict) => conflict.doNothing())
+            .compile(),
+        (query) => transaction.executeQuery(query),
+      );
+      await transaction
+        .updateTable('workspace')
+        .set({ recorded_seq: seq })
+        .where('id', '=', workspaceId)
+        .where('recorded_seq', '<', seq)
+        .execute();
+    });
+  }
+
+  #uploaders(id: BlockId | ManifestRoot, after: string) {
+    return this.#db
+      .selectFrom('upload')
+      .innerJoin('workspace', 'workspace.id', 'upload.workspace_id')
+      .select('workspace.name')
+      .where('upload.id', '=', bytesOfId(id))
+      .where('upload.at_ms', '>', Date.now() - UPLOAD_TERM_MS)
+      .where('workspace.name', '>', after)
+      .where('workspace.trashed_at_ms', 'is', null);
+  }
+
+  async #idOf(workspace: string): Promise<number | undefined> {
+    const row = await this.#db
+      .selectFrom('workspace')
+      .select('id')
+      .where('name', '=', workspace)
+      .where('trashed_at_ms', 'is', null)
+      .executeTakeFirst();
+    return row?.id;
+  }
+}

@@ -1,0 +1,146 @@
+import { z } from 'zod';
+import type { Version } from '../../catalog/index.js';
+import { CairnError } from '../../core/index.js';
+import {
+  catalogSchema,
+  knownRequestSchema,
+  knownSchema,
+  LINES_TYPE,
+  numbersRequestSchema,
+  numbersSchema,
+  versionSchema,
+  workspaceNameSchema,
+} from '../../wire/index.js';
+import type { ServiceContext } from '../context.js';
+import type { HeldBlocks } from '../held-blocks.js';
+import { HttpProblem } from '../http-problem.js';
+import { ReceivedPublication } from '../received-publication.js';
+import type { ServiceApp } from '../service-app.js';
+import type { verifyPublication } from '../verify-publication.js';
+
+const workspaceParams = z.object({ ws: workspaceNameSchema });
+
+/** All rows of a version: some 20,000,000 files. */
+const PUBLICATION_MAX_BYTES = 4 * 1024 * 1024 * 1024;
+
+/** How agents make versions: what is known already, numbers for what is new, and the publication itself. */
+export async function publicationRoutes(
+  app: ServiceApp,
+  context: ServiceContext,
+  held: HeldBlocks,
+  check: typeof verifyPublication,
+): Promise<void> {
+  const { catalog, dir } = context;
+  app.route({
+    method: 'GET',
+    url: '/v1/catalog',
+    config: { access: 'read', scope: 'service', action: 'catalog.get' },
+    schema: { summary: 'The catalog as a whole', tags: ['agents'], response: { 200: catalogSchema } },
+    handler: async () => ({ isEmpty: await catalog.isEmpty() }),
+  });
+  app.route({
+    method: 'POST',
+    url: '/v1/workspaces/:ws/known',
+    config: { access: 'read', scope: 'workspace', action: 'block.known' },
+    schema: {
+      summary: 'Which contents and blocks need not be uploaded for this workspace',
+      description: 'Answers from what the workspace holds and what was uploaded for it, and from nothing else.',
+      tags: ['agents'],
+      params: workspaceParams,
+      body: knownRequestSchema,
+      response: { 200: knownSchema },
+    },
+    handler: async ({ params: { ws }, body }) => {
+      const contents = await catalog.knownContents(ws, body.contents as never);
+      const blocks = new Set([
+        ...contents.flatMap(({ extents }) => extents.map(({ block }) => block)),
+        ...(body.blocks as typeof contents[number]['extents'][number]['block'][]),
+      ]);
+      const heldBlocks = await held.held(ws, [...blocks]);
+      return {
+        contents: contents
+          .filter(({ extents }) => extents.length > 0 && extents.every(({ block }) => heldBlocks.has(block)))
+          .map(({ id, size, extents }) => ({
+            id,
+            size,
+            extents: extents.map(({ offset, length, block, blockOffset }): [number, number, string, number] => [
+              offset,
+              length,
+              block,
+              blockOffset,
+            ]),
+          })),
+        blocks: body.blocks.filter((id) => heldBlocks.has(id as never)),
+      };
+    },
+  });
+  app.route({
+    method: 'POST',
+    url: '/v1/workspaces/:ws/numbers',
+    config: { access: 'write', scope: 'workspace', action: 'numbers.reserve' },
+    schema: {
+      summary: 'Reserves inode numbers and cookies for one writer',
+      tags: ['agents'],
+      params: workspaceParams,
+      body: numbersRequestSchema,
+      response: { 200: numbersSchema },
+    },
+    handler: async ({ params: { ws }, body: { atLeast } }) => ({
+      first: await catalog.reserveNumbers(ws, atLeast),
+    }),
+  });
+  app.route({
+    method: 'GET',
+    url: '/v1/workspaces/:ws/publications/:publishId',
+    config: { access: 'read', scope: 'workspace', action: 'publication.get' },
+    schema: {
+      summary: 'The version that was published under this id',
+      tags: ['agents'],
+      params: workspaceParams.extend({ publishId: z.string().min(1).max(200) }),
+      response: { 200: versionSchema },
+    },
+    handler: async ({ params: { ws, publishId } }): Promise<Version> => {
+      const version = await catalog.published(ws, publishId);
+      if (version !== undefined) return version;
+      throw new HttpProblem(404, 'no-publication', `nothing was published in "${ws}" as ${publishId}`);
+    },
+  });
+  await app.register(async (routes: ServiceApp) => {
+    routes.addContentTypeParser(LINES_TYPE, (_request, payload, done) => {
+      done(null, payload);
+    });
+    routes.route({
+      method: 'POST',
+      url: '/v1/workspaces/:ws/publications',
+      bodyLimit: PUBLICATION_MAX_BYTES,
+      config: { access: 'write', scope: 'workspace', action: 'version.publish' },
+      schema: {
+        summary: 'Publishes a version whose blocks and manifest were uploaded',
+        description: `JSON lines (${LINES_TYPE}): the version, then its new blocks, its new contents, and the paths that end and begin, each kind in any number of lines. Idempotent by publishId.`,
+        tags: ['agents'],
+        params: workspaceParams,
+        consumes: [LINES_TYPE],
+        response: { 200: versionSchema },
+      },
+      handler: async ({ params: { ws }, body }): Promise<Version> => {
+        if (!isStream(body)) throw new CairnError('usage', `the body is no ${LINES_TYPE}`);
+        const publication = await ReceivedPublication.read(ws, body, { dir, maxBytes: PUBLICATION_MAX_BYTES });
+        try {
+          const already = await catalog.published(ws, publication.publishId);
+          if (already !== undefined) return already;
+          const added = await check(publication, context, held);
+          const version = await catalog.publish(publication);
+          await held.record(ws, { seq: version.seq, blocks: added });
+          return version;
+        } finally {
+          publication.close();
+        }
+      },
+    });
+    return Promise.resolve();
+  });
+}
+
+function isStream(body: unknown): body is AsyncIterable<Buffer> {
+  return typeof body === 'object' && body !== null && Symbol.asyncIterator in body;
+}
