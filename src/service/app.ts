@@ -1,14 +1,14 @@
 import { createServer as createPlainServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { randomUUID } from 'node:crypto';
-import fastify, { type FastifyBaseLogger } from 'fastify';
+import fastify, { type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from 'fastify';
 import {
   hasZodFastifySchemaValidationErrors,
   serializerCompiler,
   validatorCompiler,
   type ZodTypeProvider,
 } from 'fastify-type-provider-zod';
-import { CairnError } from '../core/index.js';
+import { CairnError, messageOf } from '../core/index.js';
 import { PROBLEM_TYPE } from '../wire/index.js';
 import { auditRequests } from './access/audit-requests.js';
 import { enforceAccess } from './access/enforce-access.js';
@@ -58,6 +58,10 @@ export async function buildApp(context: ServiceContext, options: AppOptions = {}
     loggerInstance: logger,
     serverFactory: (handler) =>
       tls === undefined ? createPlainServer(handler) : createTlsServer(tls, handler),
+    // What is refused before there is a route for it.
+    frameworkErrors: (error, request, reply) => {
+      void answerProblem(error, request, reply);
+    },
     genReqId: () => randomUUID(),
     requestIdHeader: false,
     bodyLimit: BODY_MAX_BYTES,
@@ -91,22 +95,24 @@ export async function buildApp(context: ServiceContext, options: AppOptions = {}
 }
 
 function answerProblems(app: ServiceApp): void {
-  app.setErrorHandler(async (error, request, reply) => {
-    const told = hasZodFastifySchemaValidationErrors(error)
-      ? new CairnError('usage', `the request is not valid: ${error.message}`, { hint: 'see /docs' })
-      : error;
-    const { problem, headers } = problemDocument(told, request.id);
-    if (problem.status >= 500) request.log.error({ err: error }, 'request failed');
-    await reply
-      .code(problem.status)
-      .headers(headers)
-      .type(PROBLEM_TYPE)
-      .serializer(JSON.stringify)
-      .send(problem);
-  });
+  app.setErrorHandler(answerProblem);
   app.setNotFoundHandler((request) => {
     throw new CairnError('not-found', `there is no ${request.method} ${request.url.split('?', 1)[0] ?? ''}`, {
       hint: 'see /docs',
     });
   });
+}
+
+async function answerProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const told = hasZodFastifySchemaValidationErrors(error)
+    ? new CairnError('usage', `the request is not valid: ${messageOf(error)}`, { hint: 'see /docs' })
+    : error;
+  const { problem, headers } = problemDocument(told, request.id);
+  if (problem.status >= 500) request.log.error({ err: error }, 'request failed');
+  await reply
+    .code(problem.status)
+    .headers(headers)
+    .type(PROBLEM_TYPE)
+    .serializer(JSON.stringify)
+    .send(problem);
 }

@@ -80,7 +80,7 @@ export const tagSchema = z.object({
 });
 
 /** Chosen by the client: what is asked twice with one key is done once. */
-export const keySchema = z
+const keySchema = z
   .string()
   .regex(/^[A-Za-z0-9._:-]{1,100}$/)
   .describe('Chosen by the client: what is asked twice with one key is done once.');
