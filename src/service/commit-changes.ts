@@ -52,6 +52,7 @@ export async function storedChanges(
     }
   }
   await packer.finish();
+  await packer.stored();
   return { stored, sent: blocksOf(inline) };
 }
 

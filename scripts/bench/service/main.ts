@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describeMachine, loadAverage } from '../measure/machine.js';
 import { withKeptPart } from '../report/markdown.js';
+import { time } from '../report/quantities.js';
 import { startBeside, startNginx, type RunningServer } from './servers.js';
 
 /*
@@ -227,23 +228,19 @@ async function measureWholeTree(
   });
 }
 
-function ms(value: number): string {
-  return value < 10 ? value.toFixed(2) : value < 1000 ? value.toFixed(0) : `${(value / 1000).toFixed(2)} s`;
-}
-
 const quantile = ({ latenciesMs }: Row, part: number): number =>
   latenciesMs[Math.min(latenciesMs.length - 1, Math.floor(latenciesMs.length * part))] ?? 0;
 
 function report(loads: { before: number; after: number }): string {
-  const head = ['', 'system', 'p50, ms', 'p99, ms', 'each second', 'measured'];
+  const head = ['', 'system', 'p50', 'p99', 'each second', 'measured'];
   const lines = [head, head.map(() => '---')];
   for (const row of rows) {
     const count = row.latenciesMs.length;
     lines.push([
       row.what,
       row.system,
-      ms(quantile(row, 0.5)),
-      count >= 100 ? ms(quantile(row, 0.99)) : '',
+      time(quantile(row, 0.5)),
+      count >= 100 ? time(quantile(row, 0.99)) : '',
       ((count * 1000) / row.totalMs).toFixed(1),
       String(count),
     ]);

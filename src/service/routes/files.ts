@@ -13,7 +13,14 @@ import {
   type InodeAttributes,
 } from '../../core/index.js';
 import { resolvePath, type ManifestReader } from '../../manifest/index.js';
-import { readContent, storeContent, tarTree, zipTree, type PathChange } from '../../snapshot/index.js';
+import {
+  readContent,
+  RecentBlocks,
+  storeContent,
+  tarTree,
+  zipTree,
+  type PathChange,
+} from '../../snapshot/index.js';
 import {
   changedFileSchema,
   entrySchema,
@@ -84,6 +91,8 @@ type Params = z.output<typeof params>;
 /** Files of versions, read by path; and single files of the head, changed. */
 export async function fileRoutes(app: ServiceApp, context: ServiceContext, held: HeldBlocks): Promise<void> {
   const { catalog, manifests, blocks, publisher } = context;
+  /** Small files share blocks, and are asked for one after the other. */
+  const recent = new RecentBlocks(blocks);
   const url = '/v1/workspaces/:ws/versions/:v/files/:path';
   app.route({
     method: ['GET', 'HEAD'],
@@ -168,8 +177,9 @@ export async function fileRoutes(app: ServiceApp, context: ServiceContext, held:
         .header('content-range', `bytes ${String(start)}-${String(end - 1)}/${String(inode.size)}`);
     }
     if (request.method === 'HEAD') return await reply.send();
-    const bytes = readContent(reader, blocks, inode.ino, { start, end });
-    if (end - start > AT_ONCE_BYTES) return await sendBytes(reply, streamed(bytes));
+    const isAtOnce = end - start <= AT_ONCE_BYTES;
+    const bytes = readContent(reader, isAtOnce ? recent : blocks, inode.ino, { start, end });
+    if (!isAtOnce) return await sendBytes(reply, streamed(bytes));
     const pieces: Buffer[] = [];
     for await (const piece of bytes) pieces.push(piece);
     return await sendBytes(
