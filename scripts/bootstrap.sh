@@ -40,6 +40,11 @@ if [ "${1:-}" = tests ]; then
   need sqlite3 sqlite3
 fi
 
+if [ "${1:-}" = bench-service ]; then
+  need git git
+  need nginx nginx-light
+fi
+
 # Without these some tests are skipped, and say so: nobody has to install a database server for the others.
 optional_packages=''
 if [ "${1:-}" = tests ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

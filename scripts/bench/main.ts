@@ -22,7 +22,7 @@ import { PROJECT, projectCommit, projectVersion } from './measure/project.js';
 import { removeFolder } from './measure/remove-folder.js';
 import { TimedCommands } from './measure/timed-commands.js';
 import { ensureWorkspace } from './measure/workspace.js';
-import { renderMarkdown, techniquesOf } from './report/markdown.js';
+import { renderMarkdown } from './report/markdown.js';
 import { renderPlot } from './report/plot.js';
 import { mergeResults, readResults, writeResults, type JobResult, type Results } from './report/results.js';
 import { findInstalled } from './systems/installed.js';
@@ -122,7 +122,7 @@ async function main(signal: AbortSignal): Promise<number> {
     await removeFolder(folder);
   }
   const earlier = await readFile(DOCUMENT, 'utf8').catch(() => '');
-  const document = await renderMarkdown(merged, techniquesOf(earlier));
+  const document = await renderMarkdown(merged, earlier);
   process.stdout.write(document);
   if (options.write) {
     await writeFile(DOCUMENT, document);

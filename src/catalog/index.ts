@@ -12,6 +12,7 @@ export type { BlockAccess } from './block-access.js';
 export type * from './catalog.js';
 export { CatalogAudit, type AuditedVersion, type CatalogProblem } from './catalog-audit.js';
 export { CatalogRepair } from './catalog-repair.js';
+export { COMMIT_TERM_MS, type CommitRegister, type OpenCommit } from './commit-register.js';
 export type * from './service-catalog.js';
 export { openCatalog, openCatalogInUse, openServiceCatalog } from './open-catalog.js';
 export { noWorkspace } from './sql-catalog.js';

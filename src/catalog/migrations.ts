@@ -98,6 +98,11 @@ function catalogMigrations(dialect: SchemaDialect): Record<string, Migration> {
         await createBlockAccess(db, dialect);
       },
     },
+    '0005_open_commits': {
+      up: async (db: Kysely<unknown>) => {
+        await createCommits(db, dialect);
+      },
+    },
   };
 }
 
@@ -186,6 +191,35 @@ async function createBlockAccess(db: Kysely<unknown>, { bytesType }: SchemaDiale
   await db.schema.createIndex('upload_at').on('upload').column('at_ms').execute();
   await db.schema.createIndex('upload_of').on('upload').column('workspace_id').execute();
   await db.schema.createIndex('version_root').on('version').column('root').execute();
+}
+
+/** What a commit is to change can be long: it is kept in parts. */
+async function createCommits(db: Kysely<unknown>, { bytesType }: SchemaDialect): Promise<void> {
+  await db.schema
+    .createTable('open_commit')
+    .addColumn('id', 'text', (column) => column.notNull().primaryKey())
+    .addColumn('workspace_id', 'integer', (column) =>
+      column.notNull().references('workspace.id').onDelete('cascade'),
+    )
+    .addColumn('key', 'text', (column) => column.notNull())
+    .addColumn('base_seq', 'bigint', (column) => column.notNull())
+    .addColumn('author', 'text', (column) => column.notNull())
+    .addColumn('message', 'text', (column) => column.notNull())
+    .addColumn('digest', bytesType, (column) => column.notNull())
+    .addColumn('expires_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('seq', 'bigint')
+    .addUniqueConstraint('open_commit_key', ['workspace_id', 'key'])
+    .execute();
+  await db.schema.createIndex('open_commit_end').on('open_commit').column('expires_at_ms').execute();
+  await db.schema
+    .createTable('commit_part')
+    .addColumn('commit_id', 'text', (column) =>
+      column.notNull().references('open_commit.id').onDelete('cascade'),
+    )
+    .addColumn('ordinal', 'integer', (column) => column.notNull())
+    .addColumn('bytes', bytesType, (column) => column.notNull())
+    .addPrimaryKeyConstraint('commit_part_pk', ['commit_id', 'ordinal'])
+    .execute();
 }
 
 async function createVersions(db: Kysely<unknown>, { bytesType, identity }: SchemaDialect): Promise<void> {

@@ -39,9 +39,11 @@ import { checkWorkspaceName } from './workspace-name.js';
 const ROWS_AT_ONCE = 1000;
 
 const PAGE_DEFAULT_ROWS = 1000;
+const VERSIONS_AT_ONCE = 1000;
+const LINES_AT_ONCE = 10_000;
 
 /** A service waits no longer for a newer version than this before it answers that there is none. */
-const WAIT_MAX_S = 30;
+const WAIT_MAX_MS = 30_000;
 const ANSWER_GRACE_MS = 30_000;
 
 /** A first import is verified block by block before it is published. */
@@ -61,7 +63,13 @@ export class RemoteCatalog implements Catalog {
 
   async ensureWorkspace(name: string): Promise<Workspace> {
     checkWorkspaceName(name);
-    return await this.#client.json(workspaceSchema, { method: 'PUT', path: workspacePath(name), json: {} });
+    try {
+      return await this.workspace(name);
+    } catch (error) {
+      if (!(error instanceof CairnError && error.code === 'not-found')) throw error;
+    }
+    // Making one is another right than writing to it.
+    return await this.#client.json(workspaceSchema, { method: 'PUT', path: workspacePath(name) });
   }
 
   async workspace(name: string): Promise<Workspace> {
@@ -69,10 +77,7 @@ export class RemoteCatalog implements Catalog {
   }
 
   async workspaces(): Promise<Workspace[]> {
-    const { workspaces } = await this.#client.json(z.object({ workspaces: z.array(workspaceSchema) }), {
-      path: '/v1/workspaces',
-    });
-    return workspaces;
+    return await this.#client.json(z.array(workspaceSchema), { path: '/v1/workspaces' });
   }
 
   async changeWorkspace(name: string, change: WorkspaceChange): Promise<Workspace> {
@@ -98,33 +103,24 @@ export class RemoteCatalog implements Catalog {
     });
   }
 
+  /** Its author is whom the token was made for. */
   async forkWorkspace({
     workspace,
     seq,
     name,
-    author,
     publishId,
-  }: {
-    workspace: string;
-    seq: number;
-    name: string;
-    author: string;
-    publishId: string;
-  }): Promise<Version> {
+  }: Parameters<Catalog['forkWorkspace']>[0]): Promise<Version> {
     const version = await this.#client.json(versionSchema, {
       method: 'POST',
       path: `${workspacePath(workspace)}/fork`,
-      json: { name, version: seq, author, publishId },
+      json: { name, version: String(seq), key: publishId },
       repeatable: true,
     });
     return versionOf(version);
   }
 
   async tags(workspace: string): Promise<Tag[]> {
-    const { tags } = await this.#client.json(z.object({ tags: z.array(tagSchema) }), {
-      path: `${workspacePath(workspace)}/tags`,
-    });
-    return tags;
+    return await this.#client.json(z.array(tagSchema), { path: `${workspacePath(workspace)}/tags` });
   }
 
   async setTag(workspace: string, tag: string, seq: number): Promise<Tag> {
@@ -140,22 +136,29 @@ export class RemoteCatalog implements Catalog {
   }
 
   async version(workspace: string, seq?: number): Promise<Version> {
-    return await this.#version(workspace, seq === undefined ? 'head' : String(seq));
+    const path = seq === undefined ? headPath(workspace) : versionPath(workspace, seq);
+    return versionOf(await this.#client.json(versionSchema, { path }));
   }
 
   async taggedVersion(workspace: string, tag: string): Promise<Version> {
-    return await this.#version(workspace, tag);
+    return versionOf(await this.#client.json(versionSchema, { path: tagPath(workspace, tag) }));
   }
 
   async versions(
     workspace: string,
-    { limit, beforeSeq }: { limit?: number; beforeSeq?: number } = {},
+    { limit = PAGE_DEFAULT_ROWS, beforeSeq }: { limit?: number; beforeSeq?: number } = {},
   ): Promise<Version[]> {
-    const { versions } = await this.#client.json(z.object({ versions: z.array(versionSchema) }), {
-      path: `${workspacePath(workspace)}/versions`,
-      query: { limit, before: beforeSeq },
-    });
-    return versions.map(versionOf);
+    const versions: Version[] = [];
+    while (versions.length < limit) {
+      const asked = Math.min(limit - versions.length, VERSIONS_AT_ONCE);
+      const page = await this.#client.json(z.array(versionSchema), {
+        path: `${workspacePath(workspace)}/versions`,
+        query: { limit: asked, before: versions.at(-1)?.seq ?? beforeSeq },
+      });
+      versions.push(...page.map(versionOf));
+      if (page.length < asked || versions.at(-1)?.seq === 1) break;
+    }
+    return versions;
   }
 
   async newerVersion(
@@ -165,17 +168,13 @@ export class RemoteCatalog implements Catalog {
   ): Promise<Version | undefined> {
     const endMs = performance.now() + waitMs;
     for (;;) {
-      const leftMs = Math.max(0, endMs - performance.now());
-      const waitS = Math.min(Math.ceil(leftMs / 1000), WAIT_MAX_S);
+      const leftMs = Math.max(0, Math.min(Math.round(endMs - performance.now()), WAIT_MAX_MS));
       const answer = await this.#client.bytes(
         {
           path: `${workspacePath(workspace)}/newer`,
-          query: { after: afterSeq, wait: waitS },
-          signal:
-            leftMs === 0
-              ? signal
-              : AbortSignal.any([AbortSignal.timeout(leftMs), ...(signal ? [signal] : [])]),
-          answerLimitMs: waitS * 1000 + ANSWER_GRACE_MS,
+          query: { after: afterSeq, waitMs: leftMs },
+          signal,
+          answerLimitMs: leftMs + ANSWER_GRACE_MS,
         },
         VERSION_MAX_BYTES,
       );
@@ -236,11 +235,20 @@ export class RemoteCatalog implements Catalog {
   ): Promise<FileRow[]> {
     const { prefix = Buffer.alloc(0), after = Buffer.alloc(0), limit = PAGE_DEFAULT_ROWS } = options;
     const rows: FileRow[] = [];
-    const lines = this.#client.lines(fileRowSchema, {
-      path: `${workspacePath(workspace)}/versions/${String(seq)}/paths`,
-      query: { prefix: queryBytes(prefix), after: queryBytes(after), limit },
-    });
-    for await (const line of lines) rows.push(fileRowOf(bytesOfJsonPath(line), line));
+    while (rows.length < limit) {
+      const asked = Math.min(limit - rows.length, LINES_AT_ONCE);
+      const before = rows.length;
+      const lines = this.#client.lines(fileRowSchema, {
+        path: `${versionPath(workspace, seq)}/paths`,
+        query: {
+          prefixBase64: queryBytes(prefix),
+          afterBase64: queryBytes(rows.at(-1)?.path ?? after),
+          limit: asked,
+        },
+      });
+      for await (const line of lines) rows.push(fileRowOf(bytesOfJsonPath(line), line));
+      if (rows.length - before < asked) break;
+    }
     return rows;
   }
 
@@ -250,10 +258,32 @@ export class RemoteCatalog implements Catalog {
     toSeq: number,
     page?: { after?: Buffer; limit: number },
   ): Promise<FileChange[]> {
+    // The empty tree is nothing that a service compares others with.
+    if (toSeq === 0) {
+      if (fromSeq > 0) return (await this.changes(workspace, 0, fromSeq, page)).map(turnedRound);
+      await this.workspace(workspace);
+      return [];
+    }
+    if (page !== undefined) return await this.#changesPage(workspace, fromSeq, toSeq, page);
+    const changes: FileChange[] = [];
+    for (;;) {
+      const after = changes.at(-1)?.path ?? Buffer.alloc(0);
+      const some = await this.#changesPage(workspace, fromSeq, toSeq, { after, limit: LINES_AT_ONCE });
+      if (some.length === 0) return changes;
+      changes.push(...some);
+    }
+  }
+
+  async #changesPage(
+    workspace: string,
+    fromSeq: number,
+    toSeq: number,
+    { after = Buffer.alloc(0), limit }: { after?: Buffer; limit: number },
+  ): Promise<FileChange[]> {
     const changes: FileChange[] = [];
     const lines = this.#client.lines(fileChangeSchema, {
-      path: `${workspacePath(workspace)}/versions/${String(toSeq)}/diff`,
-      query: { from: fromSeq, after: queryBytes(page?.after ?? Buffer.alloc(0)), limit: page?.limit },
+      path: `${versionPath(workspace, toSeq)}/diff`,
+      query: { from: fromSeq, afterBase64: queryBytes(after), limit: Math.min(limit, LINES_AT_ONCE) },
     });
     for await (const line of lines) {
       const path = bytesOfJsonPath(line);
@@ -302,11 +332,6 @@ export class RemoteCatalog implements Catalog {
     return Promise.resolve();
   }
 
-  async #version(workspace: string, name: string): Promise<Version> {
-    const path = `${workspacePath(workspace)}/versions/${encodeURIComponent(name)}`;
-    return versionOf(await this.#client.json(versionSchema, { path }));
-  }
-
   /** A workspace that is not there yet holds nothing. */
   async #known(workspace: string, asked: object): Promise<z.output<typeof knownSchema>> {
     return await this.#client.json(knownSchema, {
@@ -328,6 +353,20 @@ const tagSchema = z.object({ workspace: z.string(), name: z.string(), seq: z.int
 
 function tagPath(workspace: string, tag: string): string {
   return `${workspacePath(workspace)}/tags/${encodeURIComponent(tag)}`;
+}
+
+function headPath(workspace: string): string {
+  return `${workspacePath(workspace)}/versions/head`;
+}
+
+/** There is no version 0 to ask for. */
+function versionPath(workspace: string, seq: number): string {
+  if (seq > 0) return `${workspacePath(workspace)}/versions/${String(seq)}`;
+  throw new CairnError('not-found', `workspace "${workspace}" has no version ${String(seq)}`);
+}
+
+function turnedRound({ path, before, after }: FileChange): FileChange {
+  return { path, ...(after && { before: after }), ...(before && { after: before }) };
 }
 
 /** Bytes in a query, of any encoding. */

@@ -13,6 +13,8 @@ export interface CatalogSchema {
   block: BlockTable;
   workspace_block: WorkspaceBlockTable;
   upload: UploadTable;
+  open_commit: OpenCommitTable;
+  commit_part: CommitPartTable;
   file: FileTable;
   lease: LeaseTable;
   token: TokenTable;
@@ -83,6 +85,27 @@ interface UploadTable {
   id: Buffer;
   workspace_id: number;
   at_ms: number;
+}
+
+/** A version in the making. */
+interface OpenCommitTable {
+  id: string;
+  workspace_id: number;
+  key: string;
+  base_seq: number;
+  author: string;
+  message: string;
+  digest: Buffer;
+  expires_at_ms: number;
+  /** The version it became. */
+  seq: number | null;
+}
+
+/** What a commit is to change, in parts. */
+interface CommitPartTable {
+  commit_id: string;
+  ordinal: number;
+  bytes: Buffer;
 }
 
 /** One row of one path: that of the versions `from_seq` to `to_seq` - 1, or to the head while `to_seq` is NULL. */

@@ -19,6 +19,11 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['restore', async () => (await import('./commands/restore.js')).restoreCommand],
   ['stats', async () => (await import('./commands/stats.js')).statsCommand],
   ['fsck', async () => (await import('./commands/fsck.js')).fsckCommand],
+  ['tag', async () => (await import('./commands/tag.js')).tagCommand],
+  ['fork', async () => (await import('./commands/fork.js')).forkCommand],
+  ['workspace', async () => (await import('./commands/workspace.js')).workspaceCommand],
+  ['serve', async () => (await import('./commands/serve.js')).serveCommand],
+  ['token', async () => (await import('./commands/token.js')).tokenCommand],
   ['login', async () => (await import('./commands/login.js')).loginCommand],
   ['doctor', async () => (await import('./commands/doctor.js')).doctorCommand],
 ]);

@@ -25,3 +25,29 @@ export async function interruptible<Result>(
     release();
   }
 }
+
+/**
+ * Runs `work` with a promise that resolves at SIGINT or SIGTERM: to end is then its to do, as what was asked for. A second one ends the process at
+ * once.
+ */
+export async function untilInterrupted(work: (interrupted: Promise<void>) => Promise<void>): Promise<void> {
+  let tell = (): void => undefined;
+  const interrupted = new Promise<void>((resolve) => {
+    tell = resolve;
+  });
+  const interrupt = (): void => {
+    release();
+    tell();
+  };
+  const release = (): void => {
+    process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
+  };
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
+  try {
+    await work(interrupted);
+  } finally {
+    release();
+  }
+}

@@ -64,6 +64,8 @@ export class Snapshots {
   #failure: PublishFailure | undefined;
   /** Layers that snapshots wait for, how many do, and what became of them. */
   readonly #awaited = new Map<number, { snapshots: number; published: PublishedLayer | undefined }>();
+  /** Layers that this process has sealed and not tried to publish. */
+  readonly #untried = new Set<number>();
   /** What is sealed may be merged with what others have published: once said, for every attempt until nothing is. */
   #mayRebase = false;
   #retry: NodeJS.Timeout | undefined;
@@ -169,6 +171,7 @@ export class Snapshots {
       { publishId: randomUUID(), message, author, sealedAtMs: Date.now() },
       numbers,
     );
+    this.#untried.add(id);
     return { layerId: id, sealMs: performance.now() - startedMs };
   }
 
@@ -259,7 +262,9 @@ export class Snapshots {
     try {
       const workingCopy = this.#workingCopy;
       const mayRebase = this.#mayRebase;
-      published = await publishLayer({ layer, sealed: oldest, base, workingCopy, mayRebase, ...rest });
+      const isFirstAttempt = this.#untried.delete(oldest.id);
+      const what = { layer, sealed: oldest, base, workingCopy, isFirstAttempt, mayRebase };
+      published = await publishLayer({ ...what, ...rest });
     } finally {
       layer.close();
     }

@@ -36,6 +36,8 @@ export interface PublishManifestOptions {
   parent?: { root: ManifestRoot; writtenPieces: ReadonlySet<number> };
   blocks: BlockStore;
   objects: IndexStore;
+  /** Resolves when what the manifest refers to is in the store: until then there is no index of it. */
+  contentStored?: Promise<void>;
 }
 
 export interface PublishedManifest {
@@ -74,7 +76,7 @@ interface Descent extends LocalRecord {
  * Throws `CairnError` as the stores do.
  */
 export async function publishManifest(options: PublishManifestOptions): Promise<PublishedManifest> {
-  const { path, dir, parent, blocks, objects } = options;
+  const { path, dir, parent, blocks, objects, contentStored } = options;
   const record = parent === undefined ? undefined : await findLocalRecord(dir, parent.root);
   const descent =
     parent === undefined || record === undefined
@@ -93,6 +95,7 @@ export async function publishManifest(options: PublishManifestOptions): Promise<
   }
   const { index, newBlocks } = published;
   const root = rootOf(index);
+  await contentStored;
   await objects.put(manifestKey(root), index, { ifAbsent: true });
   const pieceHashes =
     descent === undefined

@@ -1,5 +1,5 @@
 import type { BlockStore } from '../blocks/index.js';
-import type { BlockAccess, Catalog, TokenRegister } from '../catalog/index.js';
+import type { AuditLog, BlockAccess, Catalog, CommitRegister, TokenRegister } from '../catalog/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import type { Logger } from 'pino';
 import type { HeadPublisher } from './head-publisher.js';
@@ -9,7 +9,9 @@ import type { OpenManifests } from './open-manifests.js';
 export interface ServiceContext {
   catalog: Catalog;
   tokens: TokenRegister;
+  audit: AuditLog;
   blockAccess: BlockAccess;
+  commits: CommitRegister;
   objects: ObjectStore;
   blocks: BlockStore;
   manifests: OpenManifests;
@@ -18,4 +20,6 @@ export interface ServiceContext {
   log: Logger;
   /** The service's own folder: cached blocks, local manifests, what is under way. */
   dir: string;
+  /** Aborted when the service ends: whoever holds a request back on purpose answers it now. */
+  closing: AbortSignal;
 }

@@ -19,10 +19,18 @@ export interface ServiceParts {
   log: Logger;
 }
 
-/** Opens what a service works on. `close` closes all of it. */
-export async function openService(
-  parts: ServiceParts,
-): Promise<{ context: ServiceContext; close: () => Promise<void> }> {
+export interface OpenService {
+  context: ServiceContext;
+  /** Tells those who wait on purpose that the service ends. */
+  beginToClose(): void;
+  /** Deletes what has been in the trash for its term. */
+  sweep(): Promise<void>;
+  /** Closes all of it. */
+  close(): Promise<void>;
+}
+
+/** Opens what a service works on. */
+export async function openService(parts: ServiceParts): Promise<OpenService> {
   const { dir, log } = parts;
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const opened: { close(): Promise<void> }[] = [];
@@ -31,7 +39,7 @@ export async function openService(
   };
   try {
     const serviceCatalog = await openServiceCatalog(parts.catalog);
-    const { catalog, tokens, blockAccess } = serviceCatalog;
+    const { catalog, tokens, audit, blockAccess, commits } = serviceCatalog;
     opened.push(serviceCatalog);
     const objects = await openObjectStore(parts.store, { inUse: !(await catalog.isEmpty()) });
     opened.push(objects);
@@ -44,8 +52,32 @@ export async function openService(
     const manifests = await OpenManifests.at({ dir, blocks, objects });
     opened.push(manifests);
     const publisher = new HeadPublisher({ catalog, objects, blocks, manifests });
+    const closing = new AbortController();
     return {
-      context: { catalog, tokens, blockAccess, objects, blocks, manifests, publisher, log, dir },
+      context: {
+        catalog,
+        tokens,
+        audit,
+        blockAccess,
+        commits,
+        objects,
+        blocks,
+        manifests,
+        publisher,
+        log,
+        dir,
+        closing: closing.signal,
+      },
+      beginToClose: () => {
+        closing.abort();
+      },
+      sweep: async () => {
+        const names = await serviceCatalog.emptyTrash(Date.now());
+        if (names.length > 0)
+          log.info({ workspaces: names }, 'workspaces whose time in the trash is over are gone');
+        await blockAccess.expire(Date.now());
+        await commits.expire(Date.now());
+      },
       close,
     };
   } catch (error) {

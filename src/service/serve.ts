@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { buildApp, type AppOptions } from './app.js';
 import type { ServiceContext } from './context.js';
+import { BusySockets } from './busy-sockets.js';
 import { openService, type ServiceParts } from './open-service.js';
 import type { ServiceApp } from './service-app.js';
 
@@ -19,11 +20,23 @@ export interface RunningService {
   stop(): Promise<void>;
 }
 
+/** What requests under way have to end, when the service does. */
+const STOP_LIMIT_MS = 30_000;
+
+const SWEEP_MS = 60 * 60 * 1000;
+
 /** A service that answers at once. Throws `usage` for an address it cannot listen on, and what opening a catalog and a store throws. */
 export async function serve(options: ServeOptions): Promise<RunningService> {
-  const { context, close } = await openService(options);
+  const opened = await openService(options);
+  const { context } = opened;
   try {
     const app = await buildApp(context, options);
+    const sockets = new BusySockets(app.server);
+    const sweeper = setInterval(() => {
+      opened.sweep().catch((error: unknown) => {
+        context.log.error({ err: error }, 'the trash could not be emptied');
+      });
+    }, SWEEP_MS).unref();
     await app.listen({ host: options.host, port: options.port });
     const { port } = app.server.address() as AddressInfo;
     const host = options.host.includes(':') ? `[${options.host}]` : options.host;
@@ -32,12 +45,19 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
       app,
       context,
       stop: async () => {
+        opened.beginToClose();
+        sockets.end();
+        const impatience = setTimeout(() => {
+          app.server.closeAllConnections();
+        }, STOP_LIMIT_MS);
         await app.close();
-        await close();
+        clearTimeout(impatience);
+        clearInterval(sweeper);
+        await opened.close();
       },
     };
   } catch (error) {
-    await close();
+    await opened.close();
     throw error;
   }
 }

@@ -13,9 +13,12 @@ import type { FileContent } from '../manifest/index.js';
 /** Small files looked up in the catalog at once; also bounds what is held in memory, with PACKED_FILE_MAX_BYTES. */
 const BATCH_FILES = 64;
 
+/** Packs on their way at once; each holds its bytes in memory. */
+const PACKS_IN_FLIGHT = 4;
+
 export interface ContentPackerOptions {
   blocks: BlockStore;
-  catalog: Catalog;
+  catalog: Pick<Catalog, 'knownContents' | 'knownBlocks'>;
   /** For a version of which it is stored. */
   workspace: string;
   /** Files below this go into the manifest instead of blocks. */
@@ -33,12 +36,12 @@ interface SmallFile {
 
 /**
  * Stores the content of files that come one after another, unless the store has it: small ones packed in the order they come, the chunks of large
- * ones each as a block. What a call returns, or says is placed, is durable in the object store.
+ * ones each as a block.
  */
 export class ContentPacker {
   readonly newBlocks: StoredBlock[] = [];
   readonly #blocks: BlockStore;
-  readonly #catalog: Catalog;
+  readonly #catalog: ContentPackerOptions['catalog'];
   readonly #workspace: string;
   readonly #embedBelowBytes: number;
   readonly #pack = new PackWriter();
@@ -49,6 +52,8 @@ export class ContentPacker {
   /** Content of this packer's own, and what the store had, for files that are equal to each other. */
   readonly #stored = new Map<ContentId, readonly Extent[]>();
   readonly #storedBlocks = new Set<BlockId>();
+  /** Packs on their way. */
+  readonly #storing = new Set<Promise<void>>();
 
   constructor({ blocks, catalog, workspace, embedBelowBytes }: ContentPackerOptions) {
     this.#blocks = blocks;
@@ -93,10 +98,15 @@ export class ContentPacker {
     return id;
   }
 
-  /** Stores what waits for others to share a block with. */
+  /** Everything has its place then; `stored` says when it is there. */
   async finish(): Promise<void> {
     await this.#flushBatch();
     await this.#flushPack();
+  }
+
+  /** Resolves when every block is in the store. */
+  async stored(): Promise<void> {
+    await Promise.all(this.#storing);
   }
 
   async #flushBatch(): Promise<void> {
@@ -128,7 +138,10 @@ export class ContentPacker {
 
   async #flushPack(): Promise<void> {
     if (this.#packed.size === 0) return;
-    const block = await this.storeBlock(this.#pack.take());
+    // Not asked for first: it holds what the store has not, or the store has it under another attempt of this.
+    const raw = this.#pack.take();
+    const block = blockIdOf(sha256(raw));
+    await this.#storeBeside(raw);
     for (const [id, { offset, size, placed }] of this.#packed) {
       const extents = [{ offset: 0, length: size, block, blockOffset: offset }];
       for (const isPlaced of placed) isPlaced({ id, extents });
@@ -136,5 +149,17 @@ export class ContentPacker {
       this.#newContents.push({ id, size, extents });
     }
     this.#packed.clear();
+  }
+
+  /** Goes on while the block is on its way. */
+  async #storeBeside(raw: Buffer): Promise<void> {
+    if (this.#storing.size >= PACKS_IN_FLIGHT) await Promise.race(this.#storing);
+    const storing = this.#blocks.put(raw).then((stored) => {
+      this.newBlocks.push(stored);
+      this.#storing.delete(storing);
+    });
+    // One that failed stays, for whoever waits next.
+    storing.catch(() => undefined);
+    this.#storing.add(storing);
   }
 }

@@ -22,6 +22,7 @@ export { publishChanges, type PublishChangesOptions, type PublishedChanges } fro
 export { publishLayer, type PublishedLayer } from './publish-layer.js';
 export type { PublishOptions } from './publish-options.js';
 export { storeContent, type StoredContent } from './store-content.js';
+export { RecentBlocks } from './recent-blocks.js';
 export { readContent, type ContentRange } from './read-content.js';
 export {
   restoreTree,

@@ -4,7 +4,7 @@ import { copyFile, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BlockStore } from '../blocks/index.js';
 import type { Catalog, ContentRow, Publication, Version } from '../catalog/index.js';
-import { ROOT_INO } from '../core/index.js';
+import { ROOT_INO, type BlockId } from '../core/index.js';
 import {
   changeManifest,
   createManifest,
@@ -43,6 +43,8 @@ export interface PublishedChanges {
   /** False when nothing differs: then `version` is the base. */
   created: boolean;
   version: Version;
+  /** Every block that the version needs and the base may not. */
+  blocks: ReadonlySet<BlockId>;
 }
 
 /**
@@ -64,9 +66,13 @@ export async function publishChanges(options: PublishChangesOptions): Promise<Pu
       numbers: await numbersFor(catalog, workspace, reader),
       now: { sec: Math.floor(options.atMs / 1000), nsec: (options.atMs % 1000) * 1e6 },
     });
-    for (const change of options.changes) tree.apply(change);
+    const needed = new Set<BlockId>();
+    for (const change of options.changes) {
+      tree.apply(change);
+      if (change.kind === 'put') for (const { block } of change.content.extents) needed.add(block);
+    }
     const touched = tree.touched;
-    if (base !== undefined && touched.size === 0) return { created: false, version: base };
+    if (base !== undefined && touched.size === 0) return { created: false, version: base, blocks: new Set() };
 
     if (basePath !== undefined) await copyFile(basePath, draft, constants.COPYFILE_FICLONE);
     const writtenPieces = write(tree, draft, basePath !== undefined);
@@ -77,6 +83,7 @@ export async function publishChanges(options: PublishChangesOptions): Promise<Pu
       blocks: blockStore,
       objects,
     });
+    for (const { id } of manifest.newBlocks) needed.add(id);
     const version = await publishVersion(
       {
         ...options,
@@ -88,7 +95,7 @@ export async function publishChanges(options: PublishChangesOptions): Promise<Pu
       },
       { catalog, manifestDir },
     );
-    return { created: true, version };
+    return { created: true, version, blocks: needed };
   } finally {
     reader?.close();
     await rm(draft, { force: true });

@@ -36,7 +36,9 @@ export interface PublishedLayer {
  */
 export async function publishLayer(options: PublishOptions): Promise<PublishedLayer> {
   const { sealed, base, catalog, objects, blocks, manifestDir, mayRebase } = options;
-  const already = await catalog.published(base.workspace, sealed.publishId);
+  const already = options.isFirstAttempt
+    ? undefined
+    : await catalog.published(base.workspace, sealed.publishId);
   if (already?.parentSeq === base.seq) {
     await fetchManifest({ root: already.root, dir: manifestDir, blocks, objects });
     const nothing = { step: undefined, changedFiles: 0, newBlocks: 0, storedBytes: 0 };
@@ -73,12 +75,16 @@ async function storeLayer(options: PublishOptions): Promise<StoredLayer> {
   const parent = openManifest(localManifestPath(manifestDir, base.root));
   try {
     const { changedFiles, writtenPieces, packer } = await applyLayer(options, childPath, parent);
+    const contentStored = packer.stored();
+    // It is waited for there; where that fails before, nobody is surprised.
+    contentStored.catch(() => undefined);
     const manifest = await publishManifest({
       path: childPath,
       dir: manifestDir,
       parent: { root: base.root, writtenPieces },
       blocks,
       objects,
+      contentStored,
     });
     return {
       step: { from: base.root, to: manifest.root, writtenPieces },

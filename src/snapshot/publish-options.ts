@@ -9,6 +9,8 @@ export interface PublishOptions extends ApplyOptions {
   manifestDir: string;
   /** Of `manifestDir`. */
   workingCopy: WorkingCopy;
+  /** Nobody has tried to publish this layer: the catalog need not be asked whether it has been. */
+  isFirstAttempt: boolean;
   /** Where the head is not the base any more: whether the layer may be merged with it. */
   mayRebase: boolean;
 }

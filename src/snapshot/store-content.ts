@@ -52,6 +52,7 @@ async function storeSmall(bytes: Buffer, packer: ContentPacker): Promise<FileCon
     content = placed;
   });
   await packer.finish();
+  await packer.stored();
   if (content === undefined) throw new Error('content that was not placed');
   return content;
 }

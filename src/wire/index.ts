@@ -8,6 +8,7 @@
  * must not pay for it.
  */
 export * from './access.js';
+export * from './commit-schemas.js';
 export * from './file-schemas.js';
 export * from './agent-schemas.js';
 export { LineSpool } from './line-spool.js';

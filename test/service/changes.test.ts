@@ -89,7 +89,10 @@ void t.test('who waits is answered when somebody publishes, and not before', asy
   const { cursor } = await changes(client);
   let isAnswered = false;
   const waiting = changes(client, { since: cursor, wait: 60 }).finally(() => (isAnswered = true));
-  const newer = client.json(versionSchema, { path: '/v1/workspaces/w/newer', query: { after: 0, wait: 60 } });
+  const newer = client.json(versionSchema, {
+    path: '/v1/workspaces/w/newer',
+    query: { after: 0, waitMs: 60_000 },
+  });
   await sleep(300);
   t.equal(isAnswered, false);
   await catalog.publish(publicationOn(0, { added: [fileNamed('a')] }));
@@ -101,7 +104,7 @@ void t.test('who waits is answered when somebody publishes, and not before', asy
     changes: [],
     versions: [],
   });
-  const none = await client.bytes({ path: '/v1/workspaces/w/newer', query: { after: 1, wait: 1 } }, 100);
+  const none = await client.bytes({ path: '/v1/workspaces/w/newer', query: { after: 1, waitMs: 100 } }, 100);
   t.equal(none.length, 0);
 });
 

@@ -1,64 +1,22 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { checkManifest } from '../../src/manifest/index.js';
 import { patternedBytes } from '../fixtures/patterned-bytes.js';
 import { scratchFolder } from '../fixtures/scratch-folder.js';
+import { ask, jsonOf, type Answer, type Ask } from './plain-http.js';
 import { startServiceSite, type ServiceSite } from './service-site.js';
 
 const MIB = 1024 * 1024;
-
-interface Answer {
-  status: number;
-  headers: IncomingMessage['headers'];
-  body: Buffer;
-}
-
-interface Ask {
-  method?: string;
-  token?: string;
-  headers?: Record<string, string>;
-  body?: Buffer | Readable;
-}
-
-/** Plain HTTP: what is asked is what is sent, the escapes of a path too. */
-function ask(site: ServiceSite, path: string, options: Ask = {}): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const request = httpRequest(
-      {
-        // Not as a URL, which would be made tidy first.
-        host: new URL(site.url).hostname,
-        port: new URL(site.url).port,
-        path,
-        method: options.method ?? 'GET',
-        headers: { authorization: `Bearer ${options.token ?? site.adminToken}`, ...options.headers },
-      },
-      (response) => {
-        response.toArray().then((pieces: Buffer[]) => {
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: response.headers,
-            body: Buffer.concat(pieces),
-          });
-        }, reject);
-      },
-    );
-    request.once('error', reject);
-    if (options.body instanceof Readable) options.body.pipe(request);
-    else request.end(options.body);
-  });
-}
 
 const HEAD = '/v1/workspaces/demo/versions/head/files';
 
 const put = (site: ServiceSite, path: string, body: Buffer | Readable, more: Ask = {}): Promise<Answer> =>
   ask(site, `${HEAD}/${path}`, { method: 'PUT', body, ...more });
-
-const jsonOf = ({ body }: Answer): unknown => JSON.parse(body.toString());
 
 interface Listing {
   version: number;

@@ -1,8 +1,11 @@
-import { join } from 'node:path';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { pino } from 'pino';
 import type { Test } from 'tap';
+import type { Version } from '../../src/catalog/index.js';
 import { serve, type RunningService } from '../../src/service/index.js';
+import { importDirectory } from '../../src/snapshot/index.js';
 import { ServiceClient, type Right } from '../../src/wire/index.js';
 import { scratchFolder } from '../fixtures/scratch-folder.js';
 
@@ -21,6 +24,8 @@ export interface ServiceSite {
     expiresAtMs?: number;
   }): Promise<string>;
   client(token?: string): ServiceClient;
+  /** Publishes these files, and nothing else, as the next version of a workspace. */
+  publish(workspace: string, files: Readonly<Record<string, string>>, author?: string): Promise<Version>;
   stop(): Promise<void>;
   /** Starts again what was stopped, on the same catalog, store, folder and port. */
   restart(): Promise<void>;
@@ -29,7 +34,7 @@ export interface ServiceSite {
 /** A service of its own on 127.0.0.1: over SQLite and a folder, or the catalog and store that are given. Ends with the test. */
 export async function startServiceSite(
   t: Test,
-  options: { catalog?: string; store?: string; dir?: string } = {},
+  options: { catalog?: string; store?: string; dir?: string; requestsPerSecond?: number } = {},
 ): Promise<ServiceSite> {
   const dir = options.dir ?? scratchFolder(t);
   const log: string[] = [];
@@ -40,6 +45,7 @@ export async function startServiceSite(
       catalog: options.catalog ?? pathToFileURL(join(dir, 'catalog.sqlite')).href.replace(/^file/, 'sqlite'),
       store: options.store ?? pathToFileURL(join(dir, 'store')).href,
       dir: join(dir, 'service'),
+      requestsPerSecond: options.requestsPerSecond,
       cacheBudgetBytes: 256 * 1024 * 1024,
       log: pino({ level: 'debug' }, { write: (line) => void log.push(line) }),
     });
@@ -75,6 +81,28 @@ export async function startServiceSite(
     log,
     token,
     client: (given = adminToken) => new ServiceClient({ url, token: given }),
+    publish: async (workspace, files, author = 'ada') => {
+      const { catalog, objects, blocks } = current().context;
+      const source = join(dir, `source-${String(Date.now())}-${Math.random().toString(36).slice(2)}`);
+      mkdirSync(source);
+      for (const [path, text] of Object.entries(files)) {
+        mkdirSync(join(source, dirname(path)), { recursive: true });
+        writeFileSync(join(source, path), text);
+      }
+      const { version } = await importDirectory({
+        dir: source,
+        workspace,
+        catalog,
+        objects,
+        blocks,
+        manifestDir: join(dir, 'manifests'),
+        home: join(dir, 'home'),
+        embedBelowBytes: 256,
+        message: 'a message',
+        author,
+      });
+      return version;
+    },
     stop,
     restart: async () => {
       running = await start(Number(new URL(url).port));

@@ -88,6 +88,7 @@ export class OverlayMount {
         layer,
         sealed: oldest,
         base,
+        isFirstAttempt: false,
         mayRebase,
         ...stores,
         embedBelowBytes,

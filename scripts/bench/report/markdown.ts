@@ -4,21 +4,43 @@ import { bytes, count, goalText, ratio, spread } from './quantities.js';
 import type { JobResult, Results, Row } from './results.js';
 import { ratioOf, summaryOf, verdictOf } from './verdict.js';
 
-const TECHNIQUES_TITLE = '## What each technique gave';
-const TECHNIQUES = { begin: '<!-- techniques -->', end: '<!-- /techniques -->' };
+/** Parts that this document only keeps: one that a person wrote, and one that `npm run bench:service` writes. */
+const KEPT_PARTS = {
+  techniques: '## What each technique gave',
+  service: '## The central service',
+} as const;
+type KeptPart = keyof typeof KEPT_PARTS;
 
-/** The part of an earlier document that a person wrote. */
-export function techniquesOf(document: string): string {
-  const [begin, end] = [document.indexOf(TECHNIQUES.begin), document.indexOf(TECHNIQUES.end)];
-  return begin < 0 || end < begin ? '' : document.slice(begin + TECHNIQUES.begin.length, end).trim();
+const KEPT = Object.keys(KEPT_PARTS) as KeptPart[];
+const beginOf = (part: KeptPart): string => `<!-- ${part} -->`;
+const endOf = (part: KeptPart): string => `<!-- /${part} -->`;
+
+/** A kept part of an earlier document. */
+function keptPart(document: string, part: KeptPart): string {
+  const [begin, end] = [document.indexOf(beginOf(part)), document.indexOf(endOf(part))];
+  return begin < 0 || end < begin ? '' : document.slice(begin + beginOf(part).length, end).trim();
 }
 
-/** The whole document; on a terminal it reads as well. */
-export async function renderMarkdown(results: Results, techniques: string): Promise<string> {
+/** The document with another text in a kept part, which is added at its end where it has none. */
+export async function withKeptPart(document: string, part: KeptPart, text: string): Promise<string> {
+  const [begin, end] = [document.indexOf(beginOf(part)), document.indexOf(endOf(part))];
+  const changed =
+    begin < 0 || end < begin
+      ? [document, ...keptSection(part, text)].join('\n\n')
+      : `${document.slice(0, begin)}${beginOf(part)}\n\n${text}\n\n${document.slice(end)}`;
+  return await format(changed, { parser: 'markdown' });
+}
+
+function keptSection(part: KeptPart, text: string): string[] {
+  return [KEPT_PARTS[part], beginOf(part), text, endOf(part)];
+}
+
+/** The whole document, with the kept parts of an earlier one; on a terminal it reads as well. */
+export async function renderMarkdown(results: Results, earlier: string): Promise<string> {
   const { jobs } = results;
   const parts = [
     '# Benchmarks',
-    'Written by `npm run bench -- --write`, but for the part on techniques. What each job does is in `scripts/bench/jobs`.',
+    'Written by `npm run bench -- --write`, but for the parts on techniques and on the service. What each job does is in `scripts/bench/jobs`.',
     about(results),
     '![CairnFS and its peers beside the local disk](benchmarks.svg)',
     '## Goals',
@@ -32,10 +54,7 @@ export async function renderMarkdown(results: Results, techniques: string): Prom
       ['', 'requests of the kernel', 'requests to the store', 'bytes from it', 'bytes to it'],
       jobs.flatMap(({ rows }) => rows.flatMap(costRows)),
     ),
-    TECHNIQUES_TITLE,
-    TECHNIQUES.begin,
-    techniques,
-    TECHNIQUES.end,
+    ...KEPT.flatMap((part) => keptSection(part, keptPart(earlier, part))),
     '## Which run',
     table(['job', 'date', 'commit', 'rounds', 'load before, after', 'tree', ''], jobs.map(runRow)),
     '## Commands',

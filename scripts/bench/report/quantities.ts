@@ -32,6 +32,6 @@ export function ratio(value: number): string {
 
 export const bytes = (size: number): string => prettyBytes(size, { maximumFractionDigits: 1 });
 export const count = (value: number): string => value.toLocaleString('en');
-const time = (ms: number): string =>
+export const time = (ms: number): string =>
   ms < 1000 ? `${ms < 10 ? ms.toFixed(2) : ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(2)} s`;
 const speed = (size: number, ms: number): string => `${(size / 1000 / ms).toFixed(0)} MB/s`;

@@ -1,3 +1,4 @@
+import rateLimit from '@fastify/rate-limit';
 import { noWorkspace } from '../../catalog/index.js';
 import { CairnError } from '../../core/index.js';
 import type { Access } from '../../wire/index.js';
@@ -6,7 +7,26 @@ import type { ServiceContext } from '../context.js';
 import { HttpProblem } from '../http-problem.js';
 import type { RouteAccess } from './route-access.js';
 
+/** Requests of a token are counted over so long: who comes in bursts is not held up. */
+const RATE_WINDOW_S = 10;
+
+/** Of one address, with tokens that are not known; those that are have no part in it. */
+const FAILURES_PER_MINUTE = 120;
+
+/** The readable page: routes of a package, for everybody. */
+const DOCS = '/docs';
+
+/** One method of one route. */
+export interface RegisteredRoute extends RouteAccess {
+  method: string;
+  url: string;
+}
+
 declare module 'fastify' {
+  interface FastifyInstance {
+    /** All there are, in the order of their registration. */
+    readonly routeTable: readonly RegisteredRoute[];
+  }
   interface FastifyRequest {
     /** What the request's token may do. Throws on a route that asks for none. */
     readonly access: Access;
@@ -18,7 +38,22 @@ declare module 'fastify' {
  * Has every route checked before anything of the request but its head is read. What a token may nothing in answers as what is not there: no
  * answer tells which workspaces exist.
  */
-export function enforceAccess(app: ServiceApp, context: ServiceContext): void {
+export async function enforceAccess(
+  app: ServiceApp,
+  context: ServiceContext,
+  requestsPerSecond: number,
+): Promise<void> {
+  await app.register(rateLimit, { global: false });
+  const countRequest = app.createRateLimit({
+    max: requestsPerSecond * RATE_WINDOW_S,
+    timeWindow: RATE_WINDOW_S * 1000,
+    keyGenerator: ({ verifiedAccess }) => `token ${verifiedAccess?.tokenId ?? ''}`,
+  });
+  const countFailure = app.createRateLimit({
+    max: FAILURES_PER_MINUTE,
+    timeWindow: 60_000,
+    keyGenerator: ({ ip }) => `failures of ${ip}`,
+  });
   app.decorateRequest('verifiedAccess', undefined);
   app.decorateRequest('access', {
     getter() {
@@ -26,20 +61,37 @@ export function enforceAccess(app: ServiceApp, context: ServiceContext): void {
       return this.verifiedAccess;
     },
   });
-  app.addHook('onRoute', ({ url, config }) => {
-    if (routeAccessOf(config) === undefined) {
-      throw new Error(`route ${url} does not say which right it needs`);
-    }
+  const routeTable: RegisteredRoute[] = [];
+  app.decorate('routeTable', routeTable);
+  app.addHook('onRoute', ({ method, url, config }) => {
+    if (url === DOCS || url.startsWith(`${DOCS}/`)) return;
+    const route = routeAccessOf(config);
+    if (route === undefined) throw new Error(`route ${url} does not say which right it needs`);
+    for (const each of [method].flat()) routeTable.push({ method: each, url, ...route });
   });
   app.addHook('onRequest', async (request) => {
-    if (request.is404) return;
     const route = routeAccessOf(request.routeOptions.config);
-    if (route?.access === 'none') return;
-    const access = await authenticate(request.headers.authorization, context);
+    if (request.is404 || route === undefined || route.access === 'none') return;
+    let access: Access;
+    try {
+      access = await authenticate(request.headers.authorization, context);
+    } catch (error) {
+      if (error instanceof HttpProblem) refuseTooMany(await countFailure(request));
+      throw error;
+    }
     request.verifiedAccess = access;
-    if (route === undefined) throw new Error(`route ${request.routeOptions.url ?? ''} needs no right`);
+    refuseTooMany(await countRequest(request));
     const { ws } = request.params as { ws?: string };
     authorize(access, route, ws);
+  });
+}
+
+/** `counted` as the limiter tells it. */
+function refuseTooMany(counted: Awaited<ReturnType<ReturnType<ServiceApp['createRateLimit']>>>): void {
+  if (counted.isAllowed || !counted.isExceeded) return;
+  throw new HttpProblem(429, 'too-many-requests', 'there are too many requests', {
+    hint: `go on in ${String(counted.ttlInSeconds)} s`,
+    headers: { 'retry-after': String(counted.ttlInSeconds) },
   });
 }
 

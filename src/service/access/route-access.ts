@@ -1,3 +1,4 @@
+import type { ZodType } from 'zod';
 import type { Right } from '../../wire/index.js';
 
 /** What every route says of itself; one that does not is not registered. */
@@ -11,6 +12,8 @@ export interface RouteAccess {
   scope: 'service' | 'workspace' | 'path';
   /** What the audit log calls it: `version.list`. */
   action: string;
+  /** `counted`: one row a minute for all that is alike. Absent: that for GET and HEAD, each by itself for all else. */
+  audit?: 'counted' | 'each';
 }
 
 declare module 'fastify' {
@@ -18,5 +21,8 @@ declare module 'fastify' {
     access?: RouteAccess['access'];
     scope?: RouteAccess['scope'];
     action?: string;
+    audit?: 'counted' | 'each';
+    /** Of a route that answers in JSON lines: what a line is. */
+    lines?: ZodType;
   }
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { BLOCK_OBJECT_MAX_BYTES, blockKey, decodeBlock } from '../../blocks/index.js';
+import type { Catalog } from '../../catalog/index.js';
 import { CairnError, type BlockId, type ManifestRoot } from '../../core/index.js';
 import { decodeIndex, manifestKey } from '../../manifest/index.js';
 import { idSchema, workspaceNameSchema, type Access } from '../../wire/index.js';
@@ -106,9 +107,8 @@ export async function blockRoutes(
           const bytes = request.body;
           if (!Buffer.isBuffer(bytes)) throw new CairnError('usage', `the body is no ${OBJECT_TYPE}`);
           verified(() => kind.verify(id, bytes));
+          await requireWorkspace(catalog, request.access, workspace);
           await objects.put(kind.keyOf(id), bytes, { ifAbsent: true });
-          // Somebody may write there before there is a version, and so before there is a workspace.
-          await catalog.ensureWorkspace(workspace);
           await blockAccess.uploaded(workspace, [id as BlockId]);
           return await reply.code(204).send(null);
         },
@@ -121,6 +121,12 @@ export async function blockRoutes(
 /** Fastify types a serializer's answer as text; bytes go as they are. */
 function asItIs(body: unknown): string {
   return body as string;
+}
+
+/** A first import stores before there is a version, and so before there is a workspace: who may make one need not have made it. */
+async function requireWorkspace(catalog: Catalog, access: Access, workspace: string): Promise<void> {
+  if (access.allows(workspace, 'admin')) await catalog.ensureWorkspace(workspace);
+  else await catalog.workspace(workspace);
 }
 
 /** A block holds files of other paths as well. */

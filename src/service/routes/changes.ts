@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import type { Catalog, FileChange, FileRow, Version } from '../../catalog/index.js';
@@ -31,12 +32,7 @@ interface Cursor {
 const NO_PATH = Buffer.alloc(0);
 
 /** What happens in a workspace, for who waits for it. */
-export async function changeRoutes(app: ServiceApp, { catalog }: ServiceContext): Promise<void> {
-  const ending = new AbortController();
-  app.addHook('preClose', (done) => {
-    ending.abort();
-    done();
-  });
+export async function changeRoutes(app: ServiceApp, { catalog, closing }: ServiceContext): Promise<void> {
   app.route({
     method: 'GET',
     url: '/v1/workspaces/:ws/newer',
@@ -45,16 +41,20 @@ export async function changeRoutes(app: ServiceApp, { catalog }: ServiceContext)
       summary: 'The head, as soon as it is newer than a version',
       tags: ['agents'],
       params: workspaceParams,
-      querystring: z.object({ after: z.coerce.number().int().nonnegative(), wait }),
+      querystring: z.object({
+        after: z.coerce.number().int().nonnegative(),
+        waitMs: z.coerce
+          .number()
+          .int()
+          .min(0)
+          .max(WAIT_MAX_S * 1000)
+          .default(0),
+      }),
       response: { 200: versionSchema, 204: z.null().describe('There was none in time.') },
     },
-    handler: async ({ params: { ws }, query, raw }, reply) => {
-      const left = new AbortController();
-      raw.once('close', () => {
-        left.abort();
-      });
-      const signal = AbortSignal.any([left.signal, ending.signal]);
-      const version = await newerVersion(catalog, ws, query.after, query.wait * 1000, signal);
+    handler: async ({ params: { ws }, query }, reply) => {
+      const signal = AbortSignal.any([leaving(reply), closing]);
+      const version = await newerVersion(catalog, ws, query.after, query.waitMs, signal);
       return version === undefined ? await reply.code(204).send(null) : version;
     },
   });
@@ -81,11 +81,7 @@ export async function changeRoutes(app: ServiceApp, { catalog }: ServiceContext)
       const lastEvent = request.headers['last-event-id'];
       const given = typeof lastEvent === 'string' && lastEvent !== '' ? lastEvent : since;
       const journal = new Journal(catalog, ws, request.access, limit);
-      const left = new AbortController();
-      request.raw.once('close', () => {
-        left.abort();
-      });
-      const signal = AbortSignal.any([left.signal, ending.signal]);
+      const signal = AbortSignal.any([leaving(reply), closing]);
       const first = await journal.page(given);
       if (request.headers.accept?.includes('text/event-stream') === true) {
         const events = Readable.from(journal.events(first, signal), { objectMode: false });
@@ -100,6 +96,15 @@ export async function changeRoutes(app: ServiceApp, { catalog }: ServiceContext)
     },
   });
   return Promise.resolve();
+}
+
+/** Aborted when who asked has the answer, or has gone. */
+function leaving(reply: { raw: ServerResponse }): AbortSignal {
+  const left = new AbortController();
+  reply.raw.once('close', () => {
+    left.abort();
+  });
+  return left.signal;
 }
 
 class Journal {

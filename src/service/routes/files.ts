@@ -5,7 +5,6 @@ import { z } from 'zod';
 import type { Version } from '../../catalog/index.js';
 import {
   CairnError,
-  EMBED_BELOW_DEFAULT_BYTES,
   FILE_MAX_BYTES,
   isDirectory,
   isRegular,
@@ -15,8 +14,8 @@ import {
 } from '../../core/index.js';
 import { resolvePath, type ManifestReader } from '../../manifest/index.js';
 import {
-  ContentPacker,
   readContent,
+  RecentBlocks,
   storeContent,
   tarTree,
   zipTree,
@@ -34,7 +33,10 @@ import type { ServiceContext } from '../context.js';
 import { entryDocument, kindOf, listedEntry } from '../file-documents.js';
 import { pathOfSegment } from '../file-url.js';
 import { findVersion } from '../find-version.js';
+import { heldPacker } from '../held-packer.js';
+import type { HeldBlocks } from '../held-blocks.js';
 import { HttpProblem } from '../http-problem.js';
+import { recorded } from '../recorded.js';
 import type { ManifestLease } from '../open-manifests.js';
 import { isNotModified, mayAnswerRange, requireExpected } from '../preconditions.js';
 import type { ServiceApp } from '../service-app.js';
@@ -87,8 +89,10 @@ const deleteQuery = z.object({
 type Params = z.output<typeof params>;
 
 /** Files of versions, read by path; and single files of the head, changed. */
-export async function fileRoutes(app: ServiceApp, context: ServiceContext): Promise<void> {
+export async function fileRoutes(app: ServiceApp, context: ServiceContext, held: HeldBlocks): Promise<void> {
   const { catalog, manifests, blocks, publisher } = context;
+  /** Small files share blocks, and are asked for one after the other. */
+  const recent = new RecentBlocks(blocks);
   const url = '/v1/workspaces/:ws/versions/:v/files/:path';
   app.route({
     method: ['GET', 'HEAD'],
@@ -173,8 +177,9 @@ export async function fileRoutes(app: ServiceApp, context: ServiceContext): Prom
         .header('content-range', `bytes ${String(start)}-${String(end - 1)}/${String(inode.size)}`);
     }
     if (request.method === 'HEAD') return await reply.send();
-    const bytes = readContent(reader, blocks, inode.ino, { start, end });
-    if (end - start > AT_ONCE_BYTES) return await sendBytes(reply, streamed(bytes));
+    const isAtOnce = end - start <= AT_ONCE_BYTES;
+    const bytes = readContent(reader, isAtOnce ? recent : blocks, inode.ino, { start, end });
+    if (!isAtOnce) return await sendBytes(reply, streamed(bytes));
     const pieces: Buffer[] = [];
     for await (const piece of bytes) pieces.push(piece);
     return await sendBytes(
@@ -209,12 +214,7 @@ export async function fileRoutes(app: ServiceApp, context: ServiceContext): Prom
         const { ws } = request.params;
         const { message, mode: permissions, mtimeMs } = request.query;
         await catalog.workspace(ws);
-        const packer = new ContentPacker({
-          blocks,
-          catalog,
-          workspace: ws,
-          embedBelowBytes: EMBED_BELOW_DEFAULT_BYTES,
-        });
+        const packer = heldPacker(context, held, ws);
         const body = (request.body ?? Readable.from([])) as Readable;
         const { size, content } = await storeContent(body, packer);
         const put: PathChange = {
@@ -243,7 +243,7 @@ export async function fileRoutes(app: ServiceApp, context: ServiceContext): Prom
         return await reply
           .code(found.isNew ? 201 : 200)
           .header('etag', `"${content.id}"`)
-          .send(published);
+          .send(await recorded(held, published));
       },
     });
     routes.route({
@@ -262,7 +262,7 @@ export async function fileRoutes(app: ServiceApp, context: ServiceContext): Prom
         const path = writablePath(request, request.params);
         const { ws } = request.params;
         const { message, recursive } = request.query;
-        return await publisher.onHead(
+        const published = await publisher.onHead(
           { ...madeBy(request, message), workspace: ws, blocks: [], contents: [] },
           (head) => {
             const there = expectedAt(request, head, path);
@@ -274,6 +274,7 @@ export async function fileRoutes(app: ServiceApp, context: ServiceContext): Prom
             return [{ kind: 'delete', path }];
           },
         );
+        return await recorded(held, published);
       },
     });
     return Promise.resolve();

@@ -125,7 +125,11 @@ export async function publicationRoutes(
         consumes: [LINES_TYPE],
         response: { 200: versionSchema },
       },
-      handler: async ({ params: { ws }, body }): Promise<Version> => {
+      handler: async (request): Promise<Version> => {
+        const {
+          params: { ws },
+          body,
+        } = request;
         if (!isStream(body)) throw new CairnError('usage', `the body is no ${LINES_TYPE}`);
         const publication = await ReceivedPublication.read(ws, body, {
           dir,
@@ -136,7 +140,10 @@ export async function publicationRoutes(
           if (already !== undefined) return already;
           const added = await check(publication, context, held);
           const version = await catalog.publish(publication);
-          await held.record(ws, { seq: version.seq, blocks: added });
+          // It is published, whatever becomes of this: what is not written down now is when it is first needed.
+          await held.record(ws, { seq: version.seq, blocks: added }).catch((error: unknown) => {
+            request.log.warn({ err: error }, 'the blocks of a version are not written down yet');
+          });
           return version;
         } finally {
           publication.close();
