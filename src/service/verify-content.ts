@@ -17,7 +17,9 @@ export async function verifyContent(
     end = offset + length;
   }
   if (end > size) return false;
-  return id === (await (size <= WHOLE_HASH_MAX_BYTES ? wholeHash : chunkListHash)({ id, size, extents }, blocks));
+  return (
+    id === (await (size <= WHOLE_HASH_MAX_BYTES ? wholeHash : chunkListHash)({ id, size, extents }, blocks))
+  );
 }
 
 async function wholeHash(

@@ -54,8 +54,7 @@ export async function verifyPublication(
   );
   for (const content of publication.contents) {
     await requireHeld(new Set(content.extents.map(({ block }) => block)));
-    if (!(await verifyContent(content, blocks)))
-      throw unfit(`the bytes of content ${content.id} are others`);
+    if (!(await verifyContent(content, blocks))) throw unfit(`the bytes of content ${content.id} are others`);
   }
   return added;
 }

@@ -24,7 +24,8 @@ async function machine(
   const stores = await openStores(home, site.url);
   t.teardown(() => stores.close());
   // TEMPORARY
-  for (const name of ['version', 'ensureWorkspace', 'file'] as const) (stores.catalog as any)[name] = (...args: any[]) => (site.service.context.catalog as any)[name](...args);
+  for (const name of ['version', 'ensureWorkspace', 'file'] as const)
+    (stores.catalog as any)[name] = (...args: any[]) => (site.service.context.catalog as any)[name](...args);
   const source = join(home, 'source');
   mkdirSync(source);
   return { ...stores, client: site.client(token), source };
@@ -33,7 +34,8 @@ async function machine(
 /** Small, large, embedded, empty, sparse, equal, and names that are not UTF-8. */
 function writeTree(dir: string): void {
   mkdirSync(join(dir, 'folder'));
-  for (let i = 0; i < 300; i++) writeFileSync(join(dir, 'folder', String(i)), `file ${String(i)} `.repeat(60));
+  for (let i = 0; i < 300; i++)
+    writeFileSync(join(dir, 'folder', String(i)), `file ${String(i)} `.repeat(60));
   writeFileSync(join(dir, 'tiny'), 'tiny');
   writeFileSync(join(dir, 'empty'), '');
   writeFileSync(join(dir, 'large'), randomBytes(3_000_000));
@@ -119,7 +121,11 @@ void t.test('knowing an id is no right', async (t) => {
 
   const limited = await machine(t, site, { workspace: 'demo', path: 'folder' });
   for (const path of [`/v1/blocks/${secret}`, `/v1/manifests/${version.root}`])
-    await t.rejects(get(limited.client, path), { code: 'access-denied', status: 403 }, 'a block holds what is beside a path');
+    await t.rejects(
+      get(limited.client, path),
+      { code: 'access-denied', status: 403 },
+      'a block holds what is beside a path',
+    );
 });
 
 void t.test('what is put must be what its id says, and a version what its manifest says', async (t) => {
@@ -153,7 +159,10 @@ void t.test('what is put must be what its id says, and a version what its manife
     extents: [{ offset: 0, length: 10, block: block.id, blockOffset: 0 }],
   };
   await refused({ contents: [forged] }, /the bytes of content [0-9a-f]+ are others/);
-  await refused({ contents: [{ ...forged, extents: [{ offset: 0, length: 10, block: other, blockOffset: 0 }] }] }, /not uploaded/);
+  await refused(
+    { contents: [{ ...forged, extents: [{ offset: 0, length: 10, block: other, blockOffset: 0 }] }] },
+    /not uploaded/,
+  );
   await refused({ blocks: [{ id: other, rawBytes: 1, storedBytes: 1 }] }, /not uploaded/);
   await refused({ root: other as string as ManifestRoot }, /not uploaded/);
   const row = { path: Buffer.from('tiny'), hash: forged.id, size: 4, mode: 0o100644 };
@@ -171,31 +180,38 @@ void t.test('what is put must be what its id says, and a version what its manife
   }
 });
 
-void t.test('versions that others have published into the catalog are read through the service', async (t) => {
-  const site = await startServiceSite(t);
-  const reader = await machine(t, site, { workspace: 'demo' });
-  const writer = await machine(t, site);
-  writeTree(writer.source);
-  const { context } = site.service;
-  const direct = { catalog: context.catalog, objects: context.objects, blocks: context.blocks };
-  const { version } = await writer.import(writer.source, direct);
-  t.same(await context.blockAccess.unrecordedWorkspaces(), ['demo']);
-  const restored = join(reader.home, 'restored');
-  await reader.restore(await reader.catalog.version('demo'), restored);
-  t.same(await compareTrees(writer.source, restored), []);
-  t.same(await context.blockAccess.unrecordedWorkspaces(), []);
+void t.test(
+  'versions that others have published into the catalog are read through the service',
+  async (t) => {
+    const site = await startServiceSite(t);
+    const reader = await machine(t, site, { workspace: 'demo' });
+    const writer = await machine(t, site);
+    writeTree(writer.source);
+    const { context } = site.service;
+    const direct = { catalog: context.catalog, objects: context.objects, blocks: context.blocks };
+    const { version } = await writer.import(writer.source, direct);
+    t.same(await context.blockAccess.unrecordedWorkspaces(), ['demo']);
+    const restored = join(reader.home, 'restored');
+    await reader.restore(await reader.catalog.version('demo'), restored);
+    t.same(await compareTrees(writer.source, restored), []);
+    t.same(await context.blockAccess.unrecordedWorkspaces(), []);
 
-  writeFileSync(join(writer.source, 'new'), randomBytes(10_000));
-  await writer.import(writer.source, direct);
-  writeFileSync(join(writer.source, 'newer'), randomBytes(10_000));
-  t.match(await writer.import(writer.source), { version: { seq: 3 } }, 'and one over the wire follows them');
-  const again = join(reader.home, 'again');
-  await reader.restore(await reader.catalog.version('demo'), again);
-  t.same(await compareTrees(writer.source, again), []);
-  const without = site.client(await site.token({ workspace: 'other' }));
-  const [block = ''] = (await writer.open(version)).blocks();
-  await t.rejects(without.bytes({ path: `/v1/blocks/${block}` }, 1e7), { code: 'not-found', status: 404 });
-});
+    writeFileSync(join(writer.source, 'new'), randomBytes(10_000));
+    await writer.import(writer.source, direct);
+    writeFileSync(join(writer.source, 'newer'), randomBytes(10_000));
+    t.match(
+      await writer.import(writer.source),
+      { version: { seq: 3 } },
+      'and one over the wire follows them',
+    );
+    const again = join(reader.home, 'again');
+    await reader.restore(await reader.catalog.version('demo'), again);
+    t.same(await compareTrees(writer.source, again), []);
+    const without = site.client(await site.token({ workspace: 'other' }));
+    const [block = ''] = (await writer.open(version)).blocks();
+    await t.rejects(without.bytes({ path: `/v1/blocks/${block}` }, 1e7), { code: 'not-found', status: 404 });
+  },
+);
 
 void t.test('an object is sent once to who may have it, and may be kept', async (t) => {
   const site = await startServiceSite(t);
@@ -210,7 +226,10 @@ void t.test('an object is sent once to who may have it, and may be kept', async 
   const headers = { 'if-none-match': `"${version.root}"` };
   t.equal((await one.client.response({ path, headers })).status, 304);
   const head = await one.client.response({ method: 'HEAD', path });
-  t.equal(Number(head.headers.get('content-length')), (await one.objects.get(manifestKey(version.root))).length);
+  t.equal(
+    Number(head.headers.get('content-length')),
+    (await one.objects.get(manifestKey(version.root))).length,
+  );
   const stranger = site.client(await site.token({ workspace: 'other' }));
   await t.rejects(stranger.response({ path, headers }), { code: 'not-found', status: 404 });
 });

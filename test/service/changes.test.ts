@@ -30,7 +30,12 @@ void t.test('the journal is read from a cursor on, in pages of any size, each ch
   const start = `${generation}.0.`;
   const whole = await changes(client, { since: start });
   t.same(
-    whole.changes.map((change) => [change.seq, 'path' in change ? change.path : '', 'before' in change, 'after' in change]),
+    whole.changes.map((change) => [
+      change.seq,
+      'path' in change ? change.path : '',
+      'before' in change,
+      'after' in change,
+    ]),
     [
       [1, 'a', false, true],
       [1, 'dir/b', false, true],
@@ -41,7 +46,10 @@ void t.test('the journal is read from a cursor on, in pages of any size, each ch
       [4, 'a', true, false],
     ],
   );
-  t.same(whole.versions.map(({ seq }) => seq), [1, 2, 3, 4]);
+  t.same(
+    whole.versions.map(({ seq }) => seq),
+    [1, 2, 3, 4],
+  );
   for (const limit of [1, 2, 3, 6, 7]) {
     const seen: unknown[] = [];
     const versions: number[] = [];
@@ -81,41 +89,57 @@ void t.test('who waits is answered when somebody publishes, and not before', asy
   const { cursor } = await changes(client);
   let isAnswered = false;
   const waiting = changes(client, { since: cursor, wait: 60 }).finally(() => (isAnswered = true));
-  const newer = client.json(versionSchema, { path: '/v1/workspaces/w/newer', query: { after: 0, waitMs: 60_000 } });
+  const newer = client.json(versionSchema, {
+    path: '/v1/workspaces/w/newer',
+    query: { after: 0, waitMs: 60_000 },
+  });
   await sleep(300);
   t.equal(isAnswered, false);
   await catalog.publish(publicationOn(0, { added: [fileNamed('a')] }));
   const page = await waiting;
   t.match(page, { changes: [{ seq: 1, path: 'a' }], versions: [{ seq: 1 }] });
   t.match(await newer, { seq: 1 });
-  t.same(await changes(client, { since: page.cursor, wait: 1 }), { cursor: page.cursor, changes: [], versions: [] });
+  t.same(await changes(client, { since: page.cursor, wait: 1 }), {
+    cursor: page.cursor,
+    changes: [],
+    versions: [],
+  });
   const none = await client.bytes({ path: '/v1/workspaces/w/newer', query: { after: 1, waitMs: 100 } }, 100);
   t.equal(none.length, 0);
 });
 
-void t.test('events come as versions do, go on from the last one seen, and end with the service', async (t) => {
-  const site = await startServiceSite(t);
-  const { catalog } = site.service.context;
-  const { generation } = await catalog.ensureWorkspace('w');
-  await catalog.publish(publicationOn(0, { added: [fileNamed('a')] }));
-  const listen = async (headers: Record<string, string>) => {
-    const response = await fetch(`${site.url}${CHANGES}`, {
-      headers: { authorization: `Bearer ${site.adminToken}`, accept: 'text/event-stream', ...headers },
+void t.test(
+  'events come as versions do, go on from the last one seen, and end with the service',
+  async (t) => {
+    const site = await startServiceSite(t);
+    const { catalog } = site.service.context;
+    const { generation } = await catalog.ensureWorkspace('w');
+    await catalog.publish(publicationOn(0, { added: [fileNamed('a')] }));
+    const listen = async (headers: Record<string, string>) => {
+      const response = await fetch(`${site.url}${CHANGES}`, {
+        headers: { authorization: `Bearer ${site.adminToken}`, accept: 'text/event-stream', ...headers },
+      });
+      t.match(response.headers.get('content-type'), /^text\/event-stream/);
+      return eventsOf(response);
+    };
+    const events = await listen({ 'last-event-id': `${generation}.0.` });
+    t.match((await events.next()).value, {
+      id: `${generation}.1.`,
+      page: { changes: [{ seq: 1, path: 'a' }] },
     });
-    t.match(response.headers.get('content-type'), /^text\/event-stream/);
-    return eventsOf(response);
-  };
-  const events = await listen({ 'last-event-id': `${generation}.0.` });
-  t.match((await events.next()).value, { id: `${generation}.1.`, page: { changes: [{ seq: 1, path: 'a' }] } });
-  const fresh = await listen({});
-  t.match((await fresh.next()).value, { page: { changes: [] } });
-  await catalog.publish(publicationOn(1, { added: [fileNamed('b')] }));
-  for (const one of [events, fresh])
-    t.match((await one.next()).value, { id: `${generation}.2.`, page: { changes: [{ seq: 2, path: 'b' }] } });
-  await fresh.return(undefined);
-  const [ended] = await Promise.all([events.next().catch(() => ({ done: true })), site.stop()]);
-  t.equal(ended.done, true, 'a service that stops does not wait for who listens');
-});
+    const fresh = await listen({});
+    t.match((await fresh.next()).value, { page: { changes: [] } });
+    await catalog.publish(publicationOn(1, { added: [fileNamed('b')] }));
+    for (const one of [events, fresh])
+      t.match((await one.next()).value, {
+        id: `${generation}.2.`,
+        page: { changes: [{ seq: 2, path: 'b' }] },
+      });
+    await fresh.return(undefined);
+    const [ended] = await Promise.all([events.next().catch(() => ({ done: true })), site.stop()]);
+    t.equal(ended.done, true, 'a service that stops does not wait for who listens');
+  },
+);
 
 interface Event {
   id: string;
@@ -125,7 +149,7 @@ interface Event {
 async function* eventsOf(response: Response): AsyncGenerator<Event, undefined> {
   const decoder = new TextDecoder();
   let text = '';
-  const body: AsyncIterable<Uint8Array> = response.body ?? [][Symbol.iterator]() as never;
+  const body: AsyncIterable<Uint8Array> = response.body ?? ([][Symbol.iterator]() as never);
   for await (const part of body) {
     text += decoder.decode(part, { stream: true });
     for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {

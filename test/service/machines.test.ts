@@ -50,7 +50,10 @@ async function twoMachines(t: Test): Promise<void> {
   const asked = center.relay.requests.filter(
     ({ method, path }) => method !== 'GET' || path.includes('publications'),
   );
-  t.ok(roundTrips(asked) <= 4, `10 changes: ${asked.map(({ method, path }) => `${method} ${path}`).join(', ')}`);
+  t.ok(
+    roundTrips(asked) <= 4,
+    `10 changes: ${asked.map(({ method, path }) => `${method} ${path}`).join(', ')}`,
+  );
   await isAt(them, 2);
   t.same(await differences(us.mountpoint, them.mountpoint), []);
 
@@ -88,7 +91,10 @@ async function killed(t: Test): Promise<void> {
     { name: 'known', isIt: (path: string) => path.endsWith('/known') },
     { name: 'a block', isIt: (path: string) => path.startsWith('/v1/blocks/') },
     { name: 'the manifest', isIt: (path: string) => path.startsWith('/v1/manifests/') },
-    { name: 'the publication', isIt: (path: string, method: string) => method === 'POST' && path.endsWith('/publications') },
+    {
+      name: 'the publication',
+      isIt: (path: string, method: string) => method === 'POST' && path.endsWith('/publications'),
+    },
   ];
   let seq = 1;
   for (const { name, isIt } of phases) {
@@ -101,7 +107,10 @@ async function killed(t: Test): Promise<void> {
         await center.up();
         return true;
       };
-      await sh(mountpoint, `head -c 5000 /dev/urandom > dir/1; echo ${name} ${when} > a; rm -f gone-${String(seq)}; echo > gone-${String(seq + 1)}`);
+      await sh(
+        mountpoint,
+        `head -c 5000 /dev/urandom > dir/1; echo ${name} ${when} > a; rm -f gone-${String(seq)}; echo > gone-${String(seq + 1)}`,
+      );
       const ran = await machine.cairn(['snapshot', mountpoint]);
       center.relay[when] = () => Promise.resolve(false);
       t.equal(kills, 1, `killed ${when} ${name}`);
