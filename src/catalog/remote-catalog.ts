@@ -97,7 +97,10 @@ export class RemoteCatalog implements Catalog {
   }
 
   async undeleteWorkspace(name: string): Promise<Workspace> {
-    return await this.#client.json(workspaceSchema, { method: 'POST', path: `${workspacePath(name)}/undelete` });
+    return await this.#client.json(workspaceSchema, {
+      method: 'POST',
+      path: `${workspacePath(name)}/undelete`,
+    });
   }
 
   /** Its author is whom the token was made for. */
@@ -121,7 +124,11 @@ export class RemoteCatalog implements Catalog {
   }
 
   async setTag(workspace: string, tag: string, seq: number): Promise<Tag> {
-    return await this.#client.json(tagSchema, { method: 'PUT', path: tagPath(workspace, tag), json: { seq } });
+    return await this.#client.json(tagSchema, {
+      method: 'PUT',
+      path: tagPath(workspace, tag),
+      json: { seq },
+    });
   }
 
   async deleteTag(workspace: string, tag: string): Promise<void> {
@@ -252,8 +259,11 @@ export class RemoteCatalog implements Catalog {
     page?: { after?: Buffer; limit: number },
   ): Promise<FileChange[]> {
     // The empty tree is nothing that a service compares others with.
-    if (toSeq === 0)
-      return fromSeq === 0 ? [] : (await this.changes(workspace, 0, fromSeq, page)).map(turnedRound);
+    if (toSeq === 0) {
+      if (fromSeq > 0) return (await this.changes(workspace, 0, fromSeq, page)).map(turnedRound);
+      await this.workspace(workspace);
+      return [];
+    }
     if (page !== undefined) return await this.#changesPage(workspace, fromSeq, toSeq, page);
     const changes: FileChange[] = [];
     for (;;) {
@@ -390,7 +400,12 @@ function* linesOf(publication: Publication): Generator<PublicationLine> {
       rows: rows.map(({ id, size, extents }) => ({
         id,
         size,
-        extents: extents.map(({ offset, length, block, blockOffset }) => [offset, length, block, blockOffset]),
+        extents: extents.map(({ offset, length, block, blockOffset }) => [
+          offset,
+          length,
+          block,
+          blockOffset,
+        ]),
       })),
     };
   }

@@ -272,7 +272,7 @@ export class SqlCatalog implements Catalog {
       const first = Math.max(next_number, atLeast);
       const next = first + RESERVED_NUMBERS;
       if (!Number.isSafeInteger(next))
-        throw new CairnError('failed', `workspace "${workspace}" has no inode numbers left`, {
+        throw new CairnError('unsupported', `workspace "${workspace}" has no inode numbers left`, {
           hint: 'its versions can be mounted with --read-only',
         });
       await transaction.updateTable('workspace').set({ next_number: next }).where('id', '=', id).execute();

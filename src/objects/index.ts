@@ -63,7 +63,10 @@ async function openBareStore(url: string, options: StoreOptions): Promise<Object
     ]);
     const token = options.home === undefined ? undefined : await serviceToken(url, options.home);
     // What is tried again is tried again by the store.
-    return new ServiceStore(new ServiceClient({ url, token, impatience: AbortSignal.abort() }), options.workspace);
+    return new ServiceStore(
+      new ServiceClient({ url, token, impatience: AbortSignal.abort() }),
+      options.workspace,
+    );
   }
   throw new CairnError('usage', `not the URL of an object store: ${url}`, { hint: URL_HINT });
 }

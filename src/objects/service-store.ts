@@ -36,7 +36,10 @@ export class ServiceStore implements ObjectStore {
     const path = pathOf(key);
     this.counters.requests.get += 1;
     const limit = range === undefined ? maxBytes : OBJECT_MAX_BYTES;
-    const whole = await this.#told(key, async () => await this.#client.bytes(this.#request(path, signal), limit));
+    const whole = await this.#told(
+      key,
+      async () => await this.#client.bytes(this.#request(path, signal), limit),
+    );
     this.counters.bytesIn += whole.length;
     const bytes = range === undefined ? whole : whole.subarray(range.start, range.end);
     checkSize(this.#nameOf(key), bytes.length, { ...(range && { range }), maxBytes });

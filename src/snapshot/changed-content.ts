@@ -221,7 +221,8 @@ export class ChangedContent {
   async #store(raw: Buffer): Promise<BlockId> {
     const id = blockIdOf(sha256(raw));
     if (this.#storedBlocks.has(id)) return id;
-    if (!(await this.#catalog.knownBlocks(this.#workspace, [id])).has(id)) this.newBlocks.push(await this.#blocks.put(raw));
+    if (!(await this.#catalog.knownBlocks(this.#workspace, [id])).has(id))
+      this.newBlocks.push(await this.#blocks.put(raw));
     this.#storedBlocks.add(id);
     return id;
   }

@@ -36,7 +36,9 @@ export interface PublishedLayer {
  */
 export async function publishLayer(options: PublishOptions): Promise<PublishedLayer> {
   const { sealed, base, catalog, objects, blocks, manifestDir, mayRebase } = options;
-  const already = options.isFirstAttempt ? undefined : await catalog.published(base.workspace, sealed.publishId);
+  const already = options.isFirstAttempt
+    ? undefined
+    : await catalog.published(base.workspace, sealed.publishId);
   if (already?.parentSeq === base.seq) {
     await fetchManifest({ root: already.root, dir: manifestDir, blocks, objects });
     const nothing = { step: undefined, changedFiles: 0, newBlocks: 0, storedBytes: 0 };

@@ -24,7 +24,11 @@ const extentSchema = z
   .tuple([count, z.int().positive(), idSchema, count])
   .describe('Offset in the content, length, block, offset in the block.');
 
-const contentRowSchema = z.object({ id: idSchema, size: count, extents: z.array(extentSchema).max(1_000_000) });
+const contentRowSchema = z.object({
+  id: idSchema,
+  size: count,
+  extents: z.array(extentSchema).max(1_000_000),
+});
 
 export const knownRequestSchema = z.object({
   contents: z.array(idSchema).max(KNOWN_MAX).default([]),

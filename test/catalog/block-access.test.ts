@@ -57,7 +57,10 @@ function blockAccessContract(name: string, newUrl: (t: Test) => Promise<string>)
     t.same(await blockAccess.holders(block('7'), PAGE), ['w', 'x']);
     t.same(await blockAccess.holders(block('7'), { after: 'w', limit: 10 }), ['x']);
     t.same(await blockAccess.holders(block('7'), { after: '', limit: 1 }), ['w']);
-    t.same(await blockAccess.held('x', [block('7'), block('8'), block('own')]), new Set([block('7'), block('own')]));
+    t.same(
+      await blockAccess.held('x', [block('7'), block('8'), block('own')]),
+      new Set([block('7'), block('own')]),
+    );
 
     t.equal(await blockAccess.holdsManifest('w', root), true);
     t.equal(await blockAccess.holdsManifest('x', root), false);

@@ -82,7 +82,7 @@ export class Center {
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     const line = await lines.next();
     if (line.done === true) throw new Error(`the service did not start: ${said}`);
-    const { url } = JSON.parse(line.value as string) as { url: string };
+    const { url } = JSON.parse(line.value) as { url: string };
     this.#port = Number(new URL(url).port);
     this.relay.upstream = this.#port;
   }

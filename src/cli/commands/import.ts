@@ -29,30 +29,34 @@ export const importCommand = defineCommand({
       throw new CairnError('usage', 'no workspace named', { hint: 'cairn import <dir> --workspace <name>' });
     }
     const startMs = performance.now();
-    const result = await withStores(settings, async ({ catalog, objects, blocks }) => {
-      const { importDirectory } = await import('../../snapshot/index.js');
-      const progress = await openProgress('import', output.json);
-      return interruptible('nothing was published', (signal) =>
-        importDirectory({
-          dir: resolve(dir),
-          workspace,
-          catalog,
-          objects,
-          blocks,
-          manifestDir: homeLayout.manifests(settings.home),
-          home: settings.home,
-          author: settings.author,
-          message: message ?? '',
-          embedBelowBytes: settings.embedBelowBytes,
-          onProgress: (state) => {
-            progress.update(state);
-          },
-          signal,
-        }),
-      ).finally(() => {
-        progress.stop();
-      });
-    }, workspace);
+    const result = await withStores(
+      settings,
+      async ({ catalog, objects, blocks }) => {
+        const { importDirectory } = await import('../../snapshot/index.js');
+        const progress = await openProgress('import', output.json);
+        return interruptible('nothing was published', (signal) =>
+          importDirectory({
+            dir: resolve(dir),
+            workspace,
+            catalog,
+            objects,
+            blocks,
+            manifestDir: homeLayout.manifests(settings.home),
+            home: settings.home,
+            author: settings.author,
+            message: message ?? '',
+            embedBelowBytes: settings.embedBelowBytes,
+            onProgress: (state) => {
+              progress.update(state);
+            },
+            signal,
+          }),
+        ).finally(() => {
+          progress.stop();
+        });
+      },
+      workspace,
+    );
     const tookMs = performance.now() - startMs;
     await output.document({ ...result, tookMs });
 

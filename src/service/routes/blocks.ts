@@ -19,7 +19,9 @@ const params = z.object({ id: idSchema });
 const readQuery = z.object({
   workspace: workspaceNameSchema.optional().describe('Where it is held: then nowhere else is looked.'),
 });
-const writeQuery = z.object({ workspace: workspaceNameSchema.describe('For a version of which it is stored.') });
+const writeQuery = z.object({
+  workspace: workspaceNameSchema.describe('For a version of which it is stored.'),
+});
 const bytesSchema = z.unknown().describe('The object’s bytes as stored (docs/FORMAT.md).');
 const OBJECT_TYPE = 'application/octet-stream';
 
@@ -87,10 +89,11 @@ export async function blockRoutes(
         method: 'PUT',
         url: kind.url,
         bodyLimit: kind.maxBytes,
-        config: { access: 'write', scope: 'service', action: `${kind.name}.upload` },
+        config: { access: 'write', scope: 'service', action: `${kind.name}.upload`, audit: 'counted' },
         schema: {
           summary: `Stores one ${kind.name}’s object, for a version to be`,
-          description: 'Verified before it is stored. Forgotten after a day if no version has come to hold it.',
+          description:
+            'Verified before it is stored. Forgotten after a day if no version has come to hold it.',
           tags: ['agents'],
           params,
           querystring: writeQuery,

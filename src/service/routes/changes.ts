@@ -186,7 +186,8 @@ async function newerVersion(
 
 function parsedCursor(text: string): Cursor {
   const [, generation = '', seq = '', after = ''] = /^([^.]{1,100})\.(\d{1,10})\.([\w-]*)$/.exec(text) ?? [];
-  if (seq === '') throw new HttpProblem(400, 'usage', 'this is no cursor', { hint: 'send one as it was given' });
+  if (seq === '')
+    throw new HttpProblem(400, 'usage', 'this is no cursor', { hint: 'send one as it was given' });
   return { generation, seq: Number(seq), after: Buffer.from(after, 'base64url') };
 }
 

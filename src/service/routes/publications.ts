@@ -41,10 +41,11 @@ export async function publicationRoutes(
   app.route({
     method: 'POST',
     url: '/v1/workspaces/:ws/known',
-    config: { access: 'read', scope: 'workspace', action: 'block.known' },
+    config: { access: 'read', scope: 'workspace', action: 'block.known', audit: 'counted' },
     schema: {
       summary: 'Which contents and blocks need not be uploaded for this workspace',
-      description: 'Answers from what the workspace holds and what was uploaded for it, and from nothing else.',
+      description:
+        'Answers from what the workspace holds and what was uploaded for it, and from nothing else.',
       tags: ['agents'],
       params: workspaceParams,
       body: knownRequestSchema,
@@ -54,7 +55,7 @@ export async function publicationRoutes(
       const contents = await catalog.knownContents(ws, body.contents as never);
       const blocks = new Set([
         ...contents.flatMap(({ extents }) => extents.map(({ block }) => block)),
-        ...(body.blocks as typeof contents[number]['extents'][number]['block'][]),
+        ...(body.blocks as (typeof contents)[number]['extents'][number]['block'][]),
       ]);
       const heldBlocks = await held.held(ws, [...blocks]);
       return {
@@ -63,12 +64,14 @@ export async function publicationRoutes(
           .map(({ id, size, extents }) => ({
             id,
             size,
-            extents: extents.map(({ offset, length, block, blockOffset }): [number, number, string, number] => [
-              offset,
-              length,
-              block,
-              blockOffset,
-            ]),
+            extents: extents.map(
+              ({ offset, length, block, blockOffset }): [number, number, string, number] => [
+                offset,
+                length,
+                block,
+                blockOffset,
+              ],
+            ),
           })),
         blocks: body.blocks.filter((id) => heldBlocks.has(id as never)),
       };
@@ -122,15 +125,25 @@ export async function publicationRoutes(
         consumes: [LINES_TYPE],
         response: { 200: versionSchema },
       },
-      handler: async ({ params: { ws }, body }): Promise<Version> => {
+      handler: async (request): Promise<Version> => {
+        const {
+          params: { ws },
+          body,
+        } = request;
         if (!isStream(body)) throw new CairnError('usage', `the body is no ${LINES_TYPE}`);
-        const publication = await ReceivedPublication.read(ws, body, { dir, maxBytes: PUBLICATION_MAX_BYTES });
+        const publication = await ReceivedPublication.read(ws, body, {
+          dir,
+          maxBytes: PUBLICATION_MAX_BYTES,
+        });
         try {
           const already = await catalog.published(ws, publication.publishId);
           if (already !== undefined) return already;
           const added = await check(publication, context, held);
           const version = await catalog.publish(publication);
-          await held.record(ws, { seq: version.seq, blocks: added });
+          // It is published, whatever becomes of this: what is not written down now is when it is first needed.
+          await held.record(ws, { seq: version.seq, blocks: added }).catch((error: unknown) => {
+            request.log.warn({ err: error }, 'the blocks of a version are not written down yet');
+          });
           return version;
         } finally {
           publication.close();
