@@ -14,6 +14,11 @@ export { CatalogAudit, type AuditedVersion, type CatalogProblem } from './catalo
 export { CatalogRepair } from './catalog-repair.js';
 export { COMMIT_TERM_MS, type CommitRegister, type OpenCommit } from './commit-register.js';
 export type * from './service-catalog.js';
-export { openCatalog, openCatalogInUse, openServiceCatalog } from './open-catalog.js';
+export {
+  openCatalog,
+  openCatalogInUse,
+  openServiceCatalog,
+  openTokenAdministration,
+} from './open-catalog.js';
 export { noWorkspace } from './sql-catalog.js';
 export { checkWorkspaceName } from './workspace-name.js';

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { LRUCache } from 'lru-cache';
 import type { BlockStore } from '../blocks/index.js';
 import type { BlockAccess } from '../catalog/index.js';
 import type { BlockId, ManifestRoot } from '../core/index.js';
@@ -16,6 +17,8 @@ import type { Access } from '../wire/index.js';
 /** Holders looked at together, for a token that opens none of many. */
 const HOLDERS_PAGE = 500;
 
+const MANIFESTS_KEPT = 64;
+
 /**
  * Which blocks and manifests a token reaches: those that a workspace it may read holds. What versions hold that others have published into the
  * catalog is written down when somebody asks for it, from their manifests.
@@ -26,6 +29,13 @@ export class HeldBlocks {
   readonly #blocks: BlockStore;
   /** A folder of its own: nobody else has these manifests open when they go. */
   readonly #dir: string;
+  /** Manifests on the disk: enough that none goes while somebody looks into it, and that the next version's has one to differ from. */
+  readonly #local = new LRUCache<ManifestRoot, true>({
+    max: MANIFESTS_KEPT,
+    dispose: (_, root, reason) => {
+      if (reason === 'evict') void dropLocalManifest(this.#dir, root).catch(() => undefined);
+    },
+  });
   /** By workspace: what is being written down. */
   readonly #recording = new Map<string, Promise<void>>();
 
@@ -84,6 +94,7 @@ export class HeldBlocks {
   ): Promise<Result> {
     const objects = this.#objects;
     const path = await fetchManifest({ root, dir: this.#dir, blocks: this.#blocks, objects });
+    this.#local.set(root, true);
     const manifest = openManifest(path);
     try {
       return await work(manifest);
@@ -107,11 +118,6 @@ export class HeldBlocks {
     return new Set(index.runs.map(({ block }) => block));
   }
 
-  /** The local copy is not needed any more: the next version has one. */
-  async forget(root: ManifestRoot): Promise<void> {
-    await dropLocalManifest(this.#dir, root);
-  }
-
   async #record(
     workspace: string,
     known: { seq: number; blocks: ReadonlySet<BlockId> } | undefined,
@@ -120,7 +126,6 @@ export class HeldBlocks {
       const isKnown = known?.seq === version.seq;
       const added = isKnown ? known.blocks : await this.#addedBlocks(version.root, earlier);
       await this.#blockAccess.record(workspace, version.seq, added);
-      if (earlier !== undefined && earlier !== version.root) await this.forget(earlier);
     }
   }
 
