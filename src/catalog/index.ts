@@ -13,6 +13,11 @@ export type * from './catalog.js';
 export { CatalogAudit, type AuditedVersion, type CatalogProblem } from './catalog-audit.js';
 export { CatalogRepair } from './catalog-repair.js';
 export type * from './service-catalog.js';
-export { openCatalog, openCatalogInUse, openServiceCatalog } from './open-catalog.js';
+export {
+  openCatalog,
+  openCatalogInUse,
+  openServiceCatalog,
+  openTokenAdministration,
+} from './open-catalog.js';
 export { noWorkspace } from './sql-catalog.js';
 export { checkWorkspaceName } from './workspace-name.js';

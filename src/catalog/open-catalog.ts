@@ -5,7 +5,7 @@ import type { Catalog } from './catalog.js';
 import { CatalogInUse } from './catalog-in-use.js';
 import { migrateToLatest, type SchemaDialect } from './migrations.js';
 import type { CatalogSchema } from './schema.js';
-import type { ServiceCatalog } from './service-catalog.js';
+import type { ServiceCatalog, TokenAdministration } from './service-catalog.js';
 import { SqlCatalog } from './sql-catalog.js';
 import { openSqliteDatabase, sqliteSchemaDialect } from './sqlite-database.js';
 import { CATALOG_URL_HINT as HINT, sqlitePath } from './sqlite-path.js';
@@ -36,6 +36,20 @@ export async function openServiceCatalog(url: string): Promise<ServiceCatalog> {
   const { SqlServiceCatalog } = await import('./sql-service-catalog.js');
   const { db, shown } = await openMigrated(url);
   return new SqlServiceCatalog(shown, db);
+}
+
+/** The tokens of the catalog at `url`, or of the service there, whose administrator's token `home` may hold. */
+export async function openTokenAdministration(
+  url: string,
+  home: string,
+): Promise<{ tokens: TokenAdministration; close(): Promise<void> }> {
+  if (!isServiceUrl(url)) return await openServiceCatalog(url);
+  const [{ RemoteTokenRegister }, { ServiceClient, serviceToken }] = await Promise.all([
+    import('./remote-token-register.js'),
+    import('../wire/index.js'),
+  ]);
+  const client = new ServiceClient({ url, token: await serviceToken(url, home) });
+  return { tokens: new RemoteTokenRegister(client), close: () => Promise.resolve() };
 }
 
 async function openMigrated(url: string): Promise<{ db: Kysely<CatalogSchema>; shown: string }> {

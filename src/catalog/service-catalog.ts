@@ -17,12 +17,8 @@ export interface TokenRecord {
   revokedAtMs?: number;
 }
 
-/**
- * Who may what. Keeps of each token the public half of its key: who reads the catalog can make none.
- *
- * A token that was revoked opens nothing two seconds later, whichever process revoked it.
- */
-export interface TokenRegister {
+/** Making and ending tokens: by who can open the catalog, or by who administers a service. */
+export interface TokenAdministration {
   /** The token's text is told this once. */
   create(token: {
     holder: string;
@@ -35,6 +31,14 @@ export interface TokenRegister {
   list(): Promise<TokenRecord[]>;
   /** Ends a token and all that were derived from it. Again: changes nothing. Throws `not-found`. */
   revoke(id: string): Promise<TokenRecord>;
+}
+
+/**
+ * Who may what. Keeps of each token the public half of its key: who reads the catalog can make none.
+ *
+ * A token that was revoked opens nothing two seconds later, whichever process revoked it.
+ */
+export interface TokenRegister extends TokenAdministration {
   /** What the bearer of `token` may do; undefined for one that is unknown, forged, revoked, or ended. */
   verify(token: string): Promise<Access | undefined>;
 }

@@ -1,16 +1,16 @@
-import type { TokenRegister } from '../catalog/index.js';
+import type { TokenAdministration } from '../catalog/index.js';
 import type { Settings } from './settings.js';
 
-/** The tokens of a catalog: for who can open it that is the right to make them. */
+/** The tokens of a catalog, for which it is right enough to be able to open it, or of a service. */
 export async function withTokenRegister<Result>(
   settings: Settings,
-  work: (tokens: TokenRegister) => Promise<Result>,
+  work: (tokens: TokenAdministration) => Promise<Result>,
 ): Promise<Result> {
-  const { openServiceCatalog } = await import('../catalog/index.js');
-  const service = await openServiceCatalog(settings.catalog);
+  const { openTokenAdministration } = await import('../catalog/index.js');
+  const opened = await openTokenAdministration(settings.catalog, settings.home);
   try {
-    return await work(service.tokens);
+    return await work(opened.tokens);
   } finally {
-    await service.close();
+    await opened.close();
   }
 }

@@ -89,7 +89,7 @@ export async function blockRoutes(
         method: 'PUT',
         url: kind.url,
         bodyLimit: kind.maxBytes,
-        config: { access: 'write', scope: 'service', action: `${kind.name}.upload` },
+        config: { access: 'write', scope: 'service', action: `${kind.name}.upload`, audit: 'counted' },
         schema: {
           summary: `Stores one ${kind.name}’s object, for a version to be`,
           description:

@@ -41,7 +41,7 @@ export async function publicationRoutes(
   app.route({
     method: 'POST',
     url: '/v1/workspaces/:ws/known',
-    config: { access: 'read', scope: 'workspace', action: 'block.known' },
+    config: { access: 'read', scope: 'workspace', action: 'block.known', audit: 'counted' },
     schema: {
       summary: 'Which contents and blocks need not be uploaded for this workspace',
       description:
