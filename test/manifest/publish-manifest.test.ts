@@ -130,6 +130,26 @@ void t.test('a manifest published again is the same, and costs no new object', a
   t.same(again.newBlocks, []);
 });
 
+void t.test('law 1: there is no index before what the manifest refers to is stored', async (t) => {
+  const machines = new Machines(t.testdir());
+  t.teardown(() => machines.close());
+  const machine = await machines.add();
+  const { path } = await publishFiles(machine, 500);
+  const index = machines.objectPath('manifests');
+  rmSync(index, { recursive: true });
+  const published = (contentStored: Promise<void>): Promise<PublishedManifest> => {
+    const copy = join(machine.dir, 'copy');
+    copyFileSync(path, copy);
+    return publishManifest({ ...machine, path: copy, contentStored });
+  };
+  const failed = Promise.reject(new Error('the store has gone'));
+  failed.catch(() => undefined);
+  await t.rejects(published(failed), { message: 'the store has gone' });
+  t.notOk(existsSync(index));
+  const { root } = await published(Promise.resolve());
+  t.ok(existsSync(machines.objectPath('manifests', root)));
+});
+
 void t.test('a parent this machine does not have costs a whole manifest, not an error', async (t) => {
   const machines = new Machines(t.testdir());
   t.teardown(() => machines.close());
