@@ -1,6 +1,13 @@
+import { isDeepStrictEqual } from 'node:util';
 import { isDirectory, joinPath, ROOT_INO, type Ino } from '../core/index.js';
 import { PathFinder, type DentryRow, type ManifestReader } from '../manifest/index.js';
-import { directoryChanged, LayerSet, type BaseVersion, type MergedView } from '../upper/index.js';
+import {
+  directoryChanged,
+  LayerSet,
+  type BaseVersion,
+  type LayerSetState,
+  type MergedView,
+} from '../upper/index.js';
 import type { FollowState, MountRequest, MountStatus, PublishQueue, StatusEntry } from './mount-control.js';
 import { withStack } from './second-look.js';
 
@@ -18,8 +25,20 @@ export interface MountStatusOptions {
 
 /** What a mount shows differently from its base, read from its layers while it is in use. At the cost of the changes. */
 export function mountStatus(options: MountStatusOptions): MountStatus {
+  const { dir, request } = options;
+  for (;;) {
+    const state = request.readOnly ? undefined : LayerSet.read(dir);
+    try {
+      return statusOf(state, options);
+    } catch (error) {
+      // A layer that was published goes when it is adopted, by another thread.
+      if (state === undefined || isDeepStrictEqual(LayerSet.read(dir), state)) throw error;
+    }
+  }
+}
+
+function statusOf(state: LayerSetState | undefined, options: MountStatusOptions): MountStatus {
   const { dir, request, limit } = options;
-  const state = request.readOnly ? undefined : LayerSet.read(dir);
   const base = state?.base ?? options.base;
   return withStack(dir, options.manifestDir, state ?? { base }, (view) => {
     const entries = new ChangeList(view).entries();

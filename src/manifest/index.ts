@@ -19,7 +19,6 @@ export { diffManifests, type ManifestDifference } from './diff-manifests.js';
 export { fetchManifest, type FetchManifestOptions } from './fetch-manifest.js';
 export { auditLocalManifests, pieceOfLocal, type AuditedLocalManifest } from './local-audit.js';
 export { dropLocalManifest, findLocal, findLocalIndex, localManifestPath } from './local-manifests.js';
-export { forEachBounded } from './for-each-bounded.js';
 export type { FileContent, ManifestBuilder } from './manifest-builder.js';
 export {
   decodeIndex,

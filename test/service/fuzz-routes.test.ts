@@ -23,7 +23,8 @@ function send(
       hostname,
       port,
       method,
-      path: path.replaceAll(' ', '%20'),
+      // Who asks to wait for what does not happen would wait a minute each time.
+      path: path.replaceAll(' ', '%20').replace(/([?&]wait(?:Ms)?=)[1-9]\d{0,4}(?=&|$)/, '$11'),
       headers: {
         authorization: `Bearer ${token}`,
         ...(contentType !== undefined && { 'content-type': contentType }),
