@@ -13,13 +13,13 @@ import { PROBLEM_TYPE } from '../wire/index.js';
 import { auditRequests } from './access/audit-requests.js';
 import { enforceAccess } from './access/enforce-access.js';
 import type { ServiceContext } from './context.js';
-import { routedUrl } from './file-url.js';
+import { routedUrl } from './files/file-url.js';
 import { problemDocument } from './http-problem.js';
 import { commitRoutes } from './routes/commits.js';
 import { fileRoutes } from './routes/files.js';
 import { measureRequests } from './metrics.js';
 import { describeRoutes } from './openapi.js';
-import { HeldBlocks } from './held-blocks.js';
+import { HeldBlocks } from './publishing/held-blocks.js';
 import { blockRoutes } from './routes/blocks.js';
 import { changeRoutes } from './routes/changes.js';
 import { publicationRoutes } from './routes/publications.js';
@@ -28,7 +28,7 @@ import { tokenRoutes } from './routes/tokens.js';
 import { versionRoutes } from './routes/versions.js';
 import { workspaceRoutes } from './routes/workspaces.js';
 import type { ServiceApp } from './service-app.js';
-import { verifyPublication } from './verify-publication.js';
+import { verifyPublication } from './publishing/verify-publication.js';
 
 export interface AppOptions {
   /** Of one token, on average over ten seconds. */

@@ -2,7 +2,7 @@ import type { BlockStore } from '../blocks/index.js';
 import type { AuditLog, BlockAccess, Catalog, CommitRegister, TokenRegister } from '../catalog/index.js';
 import type { ObjectStore } from '../objects/index.js';
 import type { Logger } from 'pino';
-import type { HeadPublisher } from './head-publisher.js';
+import type { HeadPublisher } from './publishing/head-publisher.js';
 import type { OpenManifests } from './open-manifests.js';
 
 /** What every route works with. Opened and closed by who builds the app. */

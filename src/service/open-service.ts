@@ -5,7 +5,7 @@ import { openBlockStore } from '../blocks/index.js';
 import { openServiceCatalog } from '../catalog/index.js';
 import { openObjectStore } from '../objects/index.js';
 import type { ServiceContext } from './context.js';
-import { HeadPublisher } from './head-publisher.js';
+import { HeadPublisher } from './publishing/head-publisher.js';
 import { OpenManifests } from './open-manifests.js';
 
 export interface ServiceParts {

@@ -52,7 +52,7 @@ t.test('wrong usage is one line that says where to read more, and exit code 2', 
     [['log', '--cache-size', 'much'], 'cairn: cache size "much" is not a size: as in 512MiB or 20GiB\n'],
     [
       ['log', '--store', '/srv/store'],
-      'cairn: store "/srv/store" is not a URL of a kind that is known: as in file:///srv/store or s3://bucket/prefix\n',
+      'cairn: store "/srv/store" is not a URL of a kind that is known: as in file:///srv/store, s3://bucket/prefix or https://host\n',
     ],
     [['completion', '--json'], '{"error":{"code":"usage","message":"a completion script is not JSON"'],
   ];

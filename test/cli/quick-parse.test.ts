@@ -58,7 +58,7 @@ t.test('after -- everything is a positional argument', async (t) => {
 t.test('the examples of every help are command lines that are parsed', async (t) => {
   for (const command of commands) {
     for (const [line] of command.examples) {
-      const [first = ''] = line.split(/ [|>] /);
+      const [first = ''] = line.split(/ [|<>] /);
       const words = Array.from(first.matchAll(/"([^"]*)"|\S+/g), ([whole, quoted]) => quoted ?? whole);
       t.equal(words[0], command.name);
       t.ok(quickParse(command, words.slice(1)), line);

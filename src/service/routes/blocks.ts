@@ -6,7 +6,7 @@ import { decodeIndex, manifestKey } from '../../manifest/index.js';
 import { idSchema, workspaceNameSchema, type Access } from '../../wire/index.js';
 import { authorize } from '../access/enforce-access.js';
 import type { ServiceContext } from '../context.js';
-import type { HeldBlocks } from '../held-blocks.js';
+import type { HeldBlocks } from '../publishing/held-blocks.js';
 import type { ServiceApp } from '../service-app.js';
 
 /** An index object: 40 bytes for each run of a manifest's pieces. */

@@ -9,14 +9,14 @@ import {
   openCommitSchema,
   workspaceNameSchema,
 } from '../../wire/index.js';
-import { decodeChanges, encodeChanges, storedChanges } from '../commit-changes.js';
+import { decodeChanges, encodeChanges, storedChanges } from '../publishing/commit-changes.js';
 import type { ServiceContext } from '../context.js';
-import type { HeldBlocks } from '../held-blocks.js';
-import { heldPacker } from '../held-packer.js';
+import type { HeldBlocks } from '../publishing/held-blocks.js';
+import { heldPacker } from '../publishing/held-packer.js';
 import { HttpProblem } from '../http-problem.js';
-import { recorded } from '../recorded.js';
+import { recorded } from '../publishing/recorded.js';
 import type { ServiceApp } from '../service-app.js';
-import { missingBlocks, verifyCommit } from '../verify-commit.js';
+import { missingBlocks, verifyCommit } from '../publishing/verify-commit.js';
 
 /** What changes, with what small files hold: some 200,000 changes. */
 const COMMIT_MAX_BYTES = 128 * 1024 * 1024;

@@ -28,17 +28,17 @@ import {
   versionNameSchema,
   workspaceNameSchema,
 } from '../../wire/index.js';
-import { requestedRange, type ByteRange } from '../byte-range.js';
+import { requestedRange, type ByteRange } from '../files/byte-range.js';
 import type { ServiceContext } from '../context.js';
-import { entryDocument, kindOf, listedEntry } from '../file-documents.js';
-import { pathOfSegment } from '../file-url.js';
+import { entryDocument, kindOf, listedEntry } from '../files/file-documents.js';
+import { pathOfSegment } from '../files/file-url.js';
 import { findVersion } from '../find-version.js';
-import { heldPacker } from '../held-packer.js';
-import type { HeldBlocks } from '../held-blocks.js';
+import { heldPacker } from '../publishing/held-packer.js';
+import type { HeldBlocks } from '../publishing/held-blocks.js';
 import { HttpProblem } from '../http-problem.js';
-import { recorded } from '../recorded.js';
+import { recorded } from '../publishing/recorded.js';
 import type { ManifestLease } from '../open-manifests.js';
-import { isNotModified, mayAnswerRange, requireExpected } from '../preconditions.js';
+import { isNotModified, mayAnswerRange, requireExpected } from '../files/preconditions.js';
 import type { ServiceApp } from '../service-app.js';
 
 const BYTES_TYPE = 'application/octet-stream';

@@ -12,11 +12,11 @@ import {
   workspaceNameSchema,
 } from '../../wire/index.js';
 import type { ServiceContext } from '../context.js';
-import type { HeldBlocks } from '../held-blocks.js';
+import type { HeldBlocks } from '../publishing/held-blocks.js';
 import { HttpProblem } from '../http-problem.js';
-import { ReceivedPublication } from '../received-publication.js';
+import { ReceivedPublication } from '../publishing/received-publication.js';
 import type { ServiceApp } from '../service-app.js';
-import type { verifyPublication } from '../verify-publication.js';
+import type { verifyPublication } from '../publishing/verify-publication.js';
 
 const workspaceParams = z.object({ ws: workspaceNameSchema });
 

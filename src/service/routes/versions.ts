@@ -11,10 +11,10 @@ import {
   versionSchema,
   workspaceNameSchema,
 } from '../../wire/index.js';
-import { allowedChanges, allowedFiles } from '../allowed-files.js';
+import { allowedChanges, allowedFiles } from '../files/allowed-files.js';
 import type { ServiceContext } from '../context.js';
 import { JSON_LINES_TYPE, jsonLines } from '../json-lines.js';
-import { restoreVersion } from '../restore-version.js';
+import { restoreVersion } from '../publishing/restore-version.js';
 import type { ServiceApp } from '../service-app.js';
 import { findVersion } from '../find-version.js';
 

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
-import type { BlockStore } from '../blocks/index.js';
-import type { BlockAccess } from '../catalog/index.js';
-import type { BlockId, ManifestRoot } from '../core/index.js';
+import type { BlockStore } from '../../blocks/index.js';
+import type { BlockAccess } from '../../catalog/index.js';
+import type { BlockId, ManifestRoot } from '../../core/index.js';
 import {
   decodeIndex,
   dropLocalManifest,
@@ -10,9 +10,9 @@ import {
   manifestKey,
   openManifest,
   type ManifestReader,
-} from '../manifest/index.js';
-import type { ObjectStore } from '../objects/index.js';
-import type { Access } from '../wire/index.js';
+} from '../../manifest/index.js';
+import type { ObjectStore } from '../../objects/index.js';
+import type { Access } from '../../wire/index.js';
 
 /** Holders looked at together, for a token that opens none of many. */
 const HOLDERS_PAGE = 500;

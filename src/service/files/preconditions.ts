@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { HttpProblem } from './http-problem.js';
+import { HttpProblem } from '../http-problem.js';
 
 /** What a conditional request is held against. */
 export interface Validators {

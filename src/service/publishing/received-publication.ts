@@ -1,12 +1,12 @@
-import type { ContentRow, FileRow, Publication } from '../catalog/index.js';
+import type { ContentRow, FileRow, Publication } from '../../catalog/index.js';
 import {
   bytesOfJsonPath,
   CairnError,
   type BlockId,
   type ContentId,
   type ManifestRoot,
-} from '../core/index.js';
-import { LINE_MAX_BYTES, LineSpool, publicationLineSchema, type PublicationLine } from '../wire/index.js';
+} from '../../core/index.js';
+import { LINE_MAX_BYTES, LineSpool, publicationLineSchema, type PublicationLine } from '../../wire/index.js';
 
 type Kind = PublicationLine['kind'];
 type Version = Extract<PublicationLine, { kind: 'version' }>;

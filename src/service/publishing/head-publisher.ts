@@ -1,15 +1,15 @@
-import type { BlockStore } from '../blocks/index.js';
-import type { Catalog, Version } from '../catalog/index.js';
-import { CairnError } from '../core/index.js';
-import type { ManifestReader } from '../manifest/index.js';
-import type { ObjectStore } from '../objects/index.js';
+import type { BlockStore } from '../../blocks/index.js';
+import type { Catalog, Version } from '../../catalog/index.js';
+import { CairnError } from '../../core/index.js';
+import type { ManifestReader } from '../../manifest/index.js';
+import type { ObjectStore } from '../../objects/index.js';
 import {
   publishChanges,
   type PathChange,
   type PublishChangesOptions,
   type PublishedChanges,
-} from '../snapshot/index.js';
-import type { OpenManifests } from './open-manifests.js';
+} from '../../snapshot/index.js';
+import type { OpenManifests } from '../open-manifests.js';
 
 /** How often somebody else may publish while a version is made. */
 const ATTEMPTS = 10;

@@ -1,5 +1,5 @@
-import type { Version } from '../catalog/index.js';
-import type { PublishedChanges } from '../snapshot/index.js';
+import type { Version } from '../../catalog/index.js';
+import type { PublishedChanges } from '../../snapshot/index.js';
 import type { HeldBlocks } from './held-blocks.js';
 
 /**

@@ -1,11 +1,11 @@
-import { BLOCK_OBJECT_MAX_BYTES, blockKey, type StoredBlock } from '../blocks/index.js';
-import type { ContentRow } from '../catalog/index.js';
-import { PACKED_FILE_MAX_BYTES, type BlockId } from '../core/index.js';
-import { RecentBlocks, type PathChange } from '../snapshot/index.js';
+import { BLOCK_OBJECT_MAX_BYTES, blockKey, type StoredBlock } from '../../blocks/index.js';
+import type { ContentRow } from '../../catalog/index.js';
+import { PACKED_FILE_MAX_BYTES, type BlockId } from '../../core/index.js';
+import { RecentBlocks, type PathChange } from '../../snapshot/index.js';
 import { blocksOf } from './commit-changes.js';
-import type { ServiceContext } from './context.js';
+import type { ServiceContext } from '../context.js';
 import type { HeldBlocks } from './held-blocks.js';
-import { HttpProblem } from './http-problem.js';
+import { HttpProblem } from '../http-problem.js';
 import { verifyContent } from './verify-content.js';
 
 /** What a commit brings that the catalog does not know. */

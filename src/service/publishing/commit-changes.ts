@@ -5,12 +5,12 @@ import {
   type BlockId,
   type ContentId,
   type Extent,
-} from '../core/index.js';
-import { sha256 } from '../blocks/index.js';
-import type { FileContent } from '../manifest/index.js';
-import type { ContentPacker, EntryAttributes, PathChange } from '../snapshot/index.js';
-import type { CommitChange } from '../wire/index.js';
-import { HttpProblem } from './http-problem.js';
+} from '../../core/index.js';
+import { sha256 } from '../../blocks/index.js';
+import type { FileContent } from '../../manifest/index.js';
+import type { ContentPacker, EntryAttributes, PathChange } from '../../snapshot/index.js';
+import type { CommitChange } from '../../wire/index.js';
+import { HttpProblem } from '../http-problem.js';
 
 type Content = Extract<CommitChange, { kind: 'put' }>['content'];
 

@@ -1,6 +1,6 @@
-import type { Catalog, FileChange, FileRow } from '../catalog/index.js';
-import { joinPath } from '../core/index.js';
-import type { Access } from '../wire/index.js';
+import type { Catalog, FileChange, FileRow } from '../../catalog/index.js';
+import { joinPath } from '../../core/index.js';
+import type { Access } from '../../wire/index.js';
 
 interface Page {
   prefix: Buffer;

@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import type { z } from 'zod';
-import { isDirectory, isRegular, isSymlink, type InodeAttributes } from '../core/index.js';
-import type { ManifestReader } from '../manifest/index.js';
-import type { ENTRY_KINDS, entrySchema, listingSchema } from '../wire/index.js';
+import { isDirectory, isRegular, isSymlink, type InodeAttributes } from '../../core/index.js';
+import type { ManifestReader } from '../../manifest/index.js';
+import type { ENTRY_KINDS, entrySchema, listingSchema } from '../../wire/index.js';
 
 type Kind = (typeof ENTRY_KINDS)[number];
 type Listed = z.input<typeof listingSchema>['entries'][number];

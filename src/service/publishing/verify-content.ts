@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { ChunkListHasher, CHUNK_MAX_BYTES, zeroBlockId, type BlockStore } from '../blocks/index.js';
-import type { ContentRow } from '../catalog/index.js';
-import { contentIdOf, WHOLE_HASH_MAX_BYTES, type ContentId } from '../core/index.js';
+import { ChunkListHasher, CHUNK_MAX_BYTES, zeroBlockId, type BlockStore } from '../../blocks/index.js';
+import type { ContentRow } from '../../catalog/index.js';
+import { contentIdOf, WHOLE_HASH_MAX_BYTES, type ContentId } from '../../core/index.js';
 
 /**
  * Whether a content is what its id says (FORMAT.md C-1, C-2): who stores an equal file later, in whatever workspace, may be told to refer to these

@@ -1,6 +1,6 @@
-import { EMBED_BELOW_DEFAULT_BYTES } from '../core/index.js';
-import { ContentPacker } from '../snapshot/index.js';
-import type { ServiceContext } from './context.js';
+import { EMBED_BELOW_DEFAULT_BYTES } from '../../core/index.js';
+import { ContentPacker } from '../../snapshot/index.js';
+import type { ServiceContext } from '../context.js';
 import type { HeldBlocks } from './held-blocks.js';
 
 /**

@@ -1,5 +1,5 @@
-import type { Catalog, Version } from '../catalog/index.js';
-import { CairnError } from '../core/index.js';
+import type { Catalog, Version } from '../../catalog/index.js';
+import { CairnError } from '../../core/index.js';
 
 /** Others may publish meanwhile; who did not say on what to restore means whatever the head is. */
 const ATTEMPTS = 5;

@@ -1,9 +1,9 @@
-import type { FileRow } from '../catalog/index.js';
-import { CairnError, type BlockId } from '../core/index.js';
-import { resolvePath, type ManifestReader } from '../manifest/index.js';
-import type { ServiceContext } from './context.js';
+import type { FileRow } from '../../catalog/index.js';
+import { CairnError, type BlockId } from '../../core/index.js';
+import { resolvePath, type ManifestReader } from '../../manifest/index.js';
+import type { ServiceContext } from '../context.js';
 import type { HeldBlocks } from './held-blocks.js';
-import { HttpProblem } from './http-problem.js';
+import { HttpProblem } from '../http-problem.js';
 import type { ReceivedPublication } from './received-publication.js';
 import { verifyContent } from './verify-content.js';
 
