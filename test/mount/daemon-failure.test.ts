@@ -82,10 +82,13 @@ async function sessionWedged(t: Test): Promise<void> {
   const read = (): Promise<unknown> =>
     run(['cmp', `${at.mountpoint}/imported`, `${at.site.base}/tree/imported`], { limit_s: CALL_LIMIT_S });
   t.match(await read(), { code: 0 });
-  const blocks = readdirSync(cache, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && /^[0-9a-f]{64}$/.test(entry.name))
-    .map((entry) => path.join(entry.parentPath, entry.name));
-  t.ok(blocks.length > 0);
+  const kept = (): string[] =>
+    readdirSync(cache, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && /^[0-9a-f]{64}$/.test(entry.name))
+      .map((entry) => path.join(entry.parentPath, entry.name));
+  // Who reads does not wait for the cache.
+  await until('a block is in the cache', () => Promise.resolve(kept().length > 0));
+  const blocks = kept();
   // The next daemon has none of them open.
   kill(at.mounted.daemonPid);
   await changes(t, at, 'between');
