@@ -70,7 +70,7 @@ async function insertContents(
   let last: string | undefined;
   await insertRows(
     mapped(contents, ({ id, size, extents }) => {
-      if (last !== undefined && id <= last)
+      if (last !== undefined && id < last)
         throw new CairnError('usage', `contents are not in order of their ids: ${id} is after ${last}`);
       last = id;
       const hash = bytesOfId(id);

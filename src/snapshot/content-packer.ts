@@ -40,6 +40,7 @@ interface SmallFile {
  */
 export class ContentPacker {
   readonly newBlocks: StoredBlock[] = [];
+  readonly newContents: ContentRow[] = [];
   readonly #blocks: BlockStore;
   readonly #catalog: ContentPackerOptions['catalog'];
   readonly #workspace: string;
@@ -47,7 +48,6 @@ export class ContentPacker {
   readonly #pack = new PackWriter();
   /** What the pack holds, by content: where, and whose it is. */
   readonly #packed = new Map<ContentId, { offset: number; size: number; placed: Placed[] }>();
-  readonly #newContents: ContentRow[] = [];
   #batch: SmallFile[] = [];
   /** Content of this packer's own, and what the store had, for files that are equal to each other. */
   readonly #stored = new Map<ContentId, readonly Extent[]>();
@@ -60,11 +60,6 @@ export class ContentPacker {
     this.#catalog = catalog;
     this.#workspace = workspace;
     this.#embedBelowBytes = embedBelowBytes;
-  }
-
-  /** Contents first stored by this packer, in order of their ids. */
-  get newContents(): ContentRow[] {
-    return this.#newContents.toSorted((a, b) => (a.id < b.id ? -1 : 1));
   }
 
   /** All of a file of at most PACKED_FILE_MAX_BYTES. `placed` is called now or with those that follow, at the latest by `finish`. */
@@ -85,7 +80,7 @@ export class ContentPacker {
   addLarge({ id, size, extents }: ContentRow): void {
     if (this.#stored.has(id)) return;
     this.#stored.set(id, extents);
-    this.#newContents.push({ id, size, extents });
+    this.newContents.push({ id, size, extents });
   }
 
   /** Stores a block. One that the store has already is not sent again. */
@@ -146,7 +141,7 @@ export class ContentPacker {
       const extents = [{ offset: 0, length: size, block, blockOffset: offset }];
       for (const isPlaced of placed) isPlaced({ id, extents });
       this.#stored.set(id, extents);
-      this.#newContents.push({ id, size, extents });
+      this.newContents.push({ id, size, extents });
     }
     this.#packed.clear();
   }

@@ -42,7 +42,7 @@ export async function publishVersion(
         files: after.counters.files,
         bytes: after.counters.bytes,
         blocks,
-        contents,
+        contents: contents.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
         ...publicationRows(before, after, touched),
       });
     } finally {

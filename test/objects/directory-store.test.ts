@@ -190,7 +190,7 @@ await t.test('a URL that is not one of a store is a mistake in usage', async (t)
     'file://host/dir',
     'file:///dir?x=1',
     'file:///a%2Fb',
-    'http://host/',
+    'ftp://host/',
     's3://',
     's3:bucket',
   ];
