@@ -31,9 +31,6 @@ import type { CatalogSchema } from './schema.js';
 import { makePlaceFor, trashEndMs } from './trash.js';
 import { checkTagName, checkWorkspaceName } from './workspace-name.js';
 
-/** Half of all numbers: what one writer says it has used may not take from the others all there are. */
-const ASKED_NUMBER_MAX = 2 ** 52;
-
 const PAGE_DEFAULT_ROWS = 1000;
 
 /** The catalog on any database Kysely speaks to. Owns the connection. */
@@ -274,7 +271,7 @@ export class SqlCatalog implements Catalog {
       const { id, next_number } = await lockHead(transaction, workspace);
       const first = Math.max(next_number, atLeast);
       const next = first + RESERVED_NUMBERS;
-      if (atLeast > Math.max(next_number, ASKED_NUMBER_MAX) || !Number.isSafeInteger(next))
+      if (!Number.isSafeInteger(next))
         throw new CairnError('unsupported', `workspace "${workspace}" has no inode numbers left`, {
           hint: 'its versions can be mounted with --read-only',
         });

@@ -76,6 +76,13 @@ void t.test('law 7: of two imports of one head one is published, the other is to
   t.equal((await one.catalog.version('demo')).seq, 1);
 });
 
+void t.test('one writer does not use up the inode numbers of all', async (t) => {
+  const site = await startServiceSite(t);
+  const { catalog } = await machine(t, site);
+  await t.rejects(catalog.reserveNumbers('demo', Number.MAX_SAFE_INTEGER - 2 ** 29), { code: 'unsupported' });
+  t.ok((await catalog.reserveNumbers('demo', 1)) < 2 ** 32);
+});
+
 void t.test('knowing an id is no right', async (t) => {
   const site = await startServiceSite(t);
   const owner = await machine(t, site, { workspace: 'demo', can: ['read', 'write'] });

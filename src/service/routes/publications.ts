@@ -23,6 +23,9 @@ const workspaceParams = z.object({ ws: workspaceNameSchema });
 /** All rows of a version: some 20,000,000 files. */
 const PUBLICATION_MAX_BYTES = 4 * 1024 * 1024 * 1024;
 
+/** Half of all numbers: what one writer says it has used may not take from the others all there are. */
+const ASKED_NUMBER_MAX = 2 ** 52;
+
 /** How agents make versions: what is known already, numbers for what is new, and the publication itself. */
 export async function publicationRoutes(
   app: ServiceApp,
@@ -88,9 +91,14 @@ export async function publicationRoutes(
       body: numbersRequestSchema,
       response: { 200: numbersSchema },
     },
-    handler: async ({ params: { ws }, body: { atLeast } }) => ({
-      first: await catalog.reserveNumbers(ws, atLeast),
-    }),
+    handler: async ({ params: { ws }, body: { atLeast } }) => {
+      if (atLeast > ASKED_NUMBER_MAX) {
+        throw new CairnError('unsupported', `workspace "${ws}" has no inode numbers left`, {
+          hint: 'its versions can be mounted with --read-only',
+        });
+      }
+      return { first: await catalog.reserveNumbers(ws, atLeast) };
+    },
   });
   app.route({
     method: 'GET',
