@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { jsonPathSchema, versionSchema } from './schemas.js';
+import { jsonPathSchema, textSchema, versionSchema } from './schemas.js';
 
 /** The forms in which agents ask for blocks, publish, and learn of changes. */
 
@@ -56,9 +56,9 @@ export const publicationLineSchema = z.discriminatedUnion('kind', [
     kind: z.literal('version'),
     parentSeq: count,
     root: idSchema,
-    author: z.string().max(1000),
-    message: z.string().max(100_000),
-    publishId: z.string().min(1).max(200),
+    author: textSchema(1000),
+    message: textSchema(100_000),
+    publishId: textSchema(200).min(1),
     createdAtMs: count,
     files: count,
     bytes: count,

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { idSchema } from './agent-schemas.js';
-import { versionSchema } from './schemas.js';
+import { textSchema, versionSchema } from './schemas.js';
 
 /** How a version is committed: what changes, the blocks that are missing, the end. */
 
@@ -66,12 +66,12 @@ const changeSchema = z.discriminatedUnion('kind', [
 export type CommitChange = z.output<typeof changeSchema>;
 
 export const commitRequestSchema = z.strictObject({
-  key: z.string().min(1).max(200).describe('Chosen by who commits: with one key one version is made.'),
+  key: textSchema(200).min(1).describe('Chosen by who commits: with one key one version is made.'),
   base: count.describe(
     'The version that is changed, which must be the head in the end; 0: there is none yet.',
   ),
-  message: z.string().max(65_536).default(''),
-  author: z.string().min(1).max(1000).optional().describe('Absent: whom the token was made for.'),
+  message: textSchema(65_536).default(''),
+  author: textSchema(1000).min(1).optional().describe('Absent: whom the token was made for.'),
   changes: z.array(changeSchema).max(COMMIT_CHANGES_MAX).describe('Made in this order.'),
 });
 

@@ -85,6 +85,14 @@ const keySchema = z
   .regex(/^[A-Za-z0-9._:-]{1,100}$/)
   .describe('Chosen by the client: what is asked twice with one key is done once.');
 
+/** Text that the catalog can keep: PostgreSQL's has no NUL. */
+export function textSchema(maxLength: number): z.ZodString {
+  return z
+    .string()
+    .max(maxLength)
+    .regex(/^[^\0]*$/);
+}
+
 export const forkSchema = z.strictObject({
   name: workspaceNameSchema,
   version: versionParamSchema.optional().describe('The head unless given.'),
@@ -94,11 +102,7 @@ export const forkSchema = z.strictObject({
 export const restoreSchema = z.strictObject({
   key: keySchema,
   base: count.optional().describe('What the head must be; else `conflict`.'),
-  message: z
-    .string()
-    .max(10_000)
-    .regex(/^[^\0]*$/)
-    .optional(),
+  message: textSchema(10_000).optional(),
 });
 
 const fileFields = {

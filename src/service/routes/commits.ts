@@ -7,6 +7,7 @@ import {
   commitRequestSchema,
   idSchema,
   openCommitSchema,
+  textSchema,
   workspaceNameSchema,
 } from '../../wire/index.js';
 import { decodeChanges, encodeChanges, storedChanges } from '../publishing/commit-changes.js';
@@ -24,7 +25,7 @@ const COMMIT_MAX_BYTES = 128 * 1024 * 1024;
 const BYTES_TYPE = 'application/octet-stream';
 
 const workspaceParams = z.object({ ws: workspaceNameSchema });
-const commitParams = workspaceParams.extend({ id: z.string().max(100) });
+const commitParams = workspaceParams.extend({ id: textSchema(100) });
 
 /** Versions made of changes of paths: what changes, then the blocks that are missing, then the end. */
 export async function commitRoutes(

@@ -25,6 +25,7 @@ import {
   changedFileSchema,
   entrySchema,
   listingSchema,
+  textSchema,
   versionNameSchema,
   workspaceNameSchema,
 } from '../../wire/index.js';
@@ -76,13 +77,13 @@ const mode = z
   .describe('Permission bits, in octal.');
 
 const writeQuery = z.object({
-  message: z.string().max(65_536).default(''),
+  message: textSchema(65_536).default(''),
   mode: mode.optional(),
   mtimeMs: z.coerce.number().int().min(-8.64e15).max(8.64e15).optional(),
 });
 
 const deleteQuery = z.object({
-  message: z.string().max(65_536).default(''),
+  message: textSchema(65_536).default(''),
   recursive: z.enum(['true', 'false']).default('false').describe('A folder with all in it.'),
 });
 

@@ -8,6 +8,7 @@ import {
   LINES_TYPE,
   numbersRequestSchema,
   numbersSchema,
+  textSchema,
   versionSchema,
   workspaceNameSchema,
 } from '../../wire/index.js';
@@ -107,7 +108,7 @@ export async function publicationRoutes(
     schema: {
       summary: 'The version that was published under this id',
       tags: ['agents'],
-      params: workspaceParams.extend({ publishId: z.string().min(1).max(200) }),
+      params: workspaceParams.extend({ publishId: textSchema(200).min(1) }),
       response: { 200: versionSchema },
     },
     handler: async ({ params: { ws, publishId } }): Promise<Version> => {
