@@ -21,4 +21,5 @@ export {
   openTokenAdministration,
 } from './open-catalog.js';
 export { noWorkspace } from './sql-catalog.js';
+export { contentRowOf, fileRowOf, wireContentRow, wireFileFields } from './wire-rows.js';
 export { checkWorkspaceName } from './workspace-name.js';

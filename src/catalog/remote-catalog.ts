@@ -34,6 +34,7 @@ import type {
 } from './catalog.js';
 import type { WaitOptions } from './head-watch.js';
 import { checkWorkspaceName } from './workspace-name.js';
+import { contentRowOf, fileRowOf, wireContentRow, wireFileFields } from './wire-rows.js';
 
 /** Ids of one question, and rows of one line: as many as the service takes. */
 const ROWS_AT_ONCE = 1000;
@@ -300,18 +301,7 @@ export class RemoteCatalog implements Catalog {
     const known: ContentRow[] = [];
     for (const contents of slicesOf(ids)) {
       const answer = await this.#known(workspace, { contents });
-      for (const { id, size, extents } of answer.contents) {
-        known.push({
-          id: id as ContentId,
-          size,
-          extents: extents.map(([offset, length, block, blockOffset]) => ({
-            offset,
-            length,
-            block: block as BlockId,
-            blockOffset,
-          })),
-        });
-      }
+      known.push(...answer.contents.map(contentRowOf));
     }
     return known;
   }
@@ -374,10 +364,6 @@ function queryBytes(bytes: Buffer): string | undefined {
   return bytes.length === 0 ? undefined : bytes.toString('base64url');
 }
 
-function fileRowOf(path: Buffer, row: { hash?: string | undefined; size: number; mode: number }): FileRow {
-  return { path, hash: row.hash as ContentId | undefined, size: row.size, mode: row.mode };
-}
-
 function versionOf(answer: z.output<typeof versionSchema>): Version {
   return { ...answer, root: answer.root as ManifestRoot };
 }
@@ -395,30 +381,13 @@ function* linesOf(publication: Publication): Generator<PublicationLine> {
     };
   }
   for (const rows of slicesOf(publication.contents)) {
-    yield {
-      kind: 'contents',
-      rows: rows.map(({ id, size, extents }) => ({
-        id,
-        size,
-        extents: extents.map(({ offset, length, block, blockOffset }) => [
-          offset,
-          length,
-          block,
-          blockOffset,
-        ]),
-      })),
-    };
+    yield { kind: 'contents', rows: rows.map(wireContentRow) };
   }
   for (const rows of slicesOf(publication.removed)) yield { kind: 'removed', rows: rows.map(jsonPath) };
   for (const rows of slicesOf(publication.added)) {
     yield {
       kind: 'added',
-      rows: rows.map(({ path, hash, size, mode }) => ({
-        ...jsonPath(path),
-        ...(hash !== undefined && { hash }),
-        size,
-        mode,
-      })),
+      rows: rows.map((row) => ({ ...jsonPath(row.path), ...wireFileFields(row) })),
     };
   }
 }

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
 import type { BlockStore } from '../../blocks/index.js';
-import type { BlockAccess } from '../../catalog/index.js';
-import type { BlockId, ManifestRoot } from '../../core/index.js';
+import type { BlockAccess, Catalog, ContentRow } from '../../catalog/index.js';
+import type { BlockId, ContentId, ManifestRoot } from '../../core/index.js';
 import {
   decodeIndex,
   dropLocalManifest,
@@ -70,6 +70,23 @@ export class HeldBlocks {
     const held = await this.#blockAccess.held(workspace, ids);
     if (held.size === new Set(ids).size || !(await this.record(workspace))) return held;
     return await this.#blockAccess.held(workspace, ids);
+  }
+
+  /**
+   * Those of `ids` that are stored in blocks of which the workspace holds each: readers of a workspace get its blocks, and with them the files of others that
+   * stand beside.
+   */
+  async knownContents(
+    catalog: Pick<Catalog, 'knownContents'>,
+    workspace: string,
+    ids: readonly ContentId[],
+  ): Promise<ContentRow[]> {
+    const contents = await catalog.knownContents(workspace, ids);
+    const ofBlocks = contents.flatMap(({ extents }) => extents.map(({ block }) => block));
+    const heldIds = await this.held(workspace, [...new Set(ofBlocks)]);
+    return contents.filter(
+      ({ extents }) => extents.length > 0 && extents.every(({ block }) => heldIds.has(block)),
+    );
   }
 
   /** Writes down what the workspace's versions hold. `known`: of one of them. False when there was nothing to do. */

@@ -19,12 +19,7 @@ export function heldPacker(
     catalog: {
       // All of such a block was sent by who stores it.
       knownBlocks: (name, ids) => catalog.knownBlocks(name, ids),
-      knownContents: async (name, ids) => {
-        const contents = await catalog.knownContents(name, ids);
-        const ofBlocks = contents.flatMap(({ extents }) => extents.map(({ block }) => block));
-        const heldIds = await held.held(name, [...new Set(ofBlocks)]);
-        return contents.filter(({ extents }) => extents.every(({ block }) => heldIds.has(block)));
-      },
+      knownContents: (name, ids) => held.knownContents(catalog, name, ids),
     },
   });
 }

@@ -1,11 +1,11 @@
-import type { ContentRow, FileRow, Publication } from '../../catalog/index.js';
 import {
-  bytesOfJsonPath,
-  CairnError,
-  type BlockId,
-  type ContentId,
-  type ManifestRoot,
-} from '../../core/index.js';
+  contentRowOf,
+  fileRowOf,
+  type ContentRow,
+  type FileRow,
+  type Publication,
+} from '../../catalog/index.js';
+import { bytesOfJsonPath, CairnError, type BlockId, type ManifestRoot } from '../../core/index.js';
 import { LINE_MAX_BYTES, LineSpool, publicationLineSchema, type PublicationLine } from '../../wire/index.js';
 
 type Kind = PublicationLine['kind'];
@@ -96,16 +96,7 @@ export class ReceivedPublication implements Publication {
   }
 
   get contents(): Generator<ContentRow> {
-    return mapped(this.#rows('contents'), ({ id, size, extents }) => ({
-      id: id as ContentId,
-      size,
-      extents: extents.map(([offset, length, block, blockOffset]) => ({
-        offset,
-        length,
-        block: block as BlockId,
-        blockOffset,
-      })),
-    }));
+    return mapped(this.#rows('contents'), contentRowOf);
   }
 
   get removed(): Generator<Buffer> {
@@ -113,7 +104,7 @@ export class ReceivedPublication implements Publication {
   }
 
   get added(): Generator<FileRow> {
-    return mapped(this.#rows('added'), fileRow);
+    return mapped(this.#rows('added'), (row) => fileRowOf(bytesOfJsonPath(row), row));
   }
 
   close(): void {
@@ -128,15 +119,6 @@ export class ReceivedPublication implements Publication {
       else if (ORDER.indexOf(line.kind) > ORDER.indexOf(kind)) return;
     }
   }
-}
-
-function fileRow(row: Rows['added'][number]): FileRow {
-  return {
-    path: bytesOfJsonPath(row),
-    hash: row.hash as ContentId | undefined,
-    size: row.size,
-    mode: row.mode,
-  };
 }
 
 function* mapped<Item, Result>(items: Iterable<Item>, of: (item: Item) => Result): Generator<Result> {

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
-import type { Catalog, FileChange, FileRow, Version } from '../../catalog/index.js';
+import { wireFileFields, type Catalog, type FileChange, type Version } from '../../catalog/index.js';
 import { jsonPath } from '../../core/index.js';
 import { changesSchema, versionSchema, workspaceNameSchema, type Access } from '../../wire/index.js';
 import type { ServiceContext } from '../context.js';
@@ -195,11 +195,7 @@ function changeDocument(seq: number, { path, before, after }: FileChange): Page[
   return {
     ...jsonPath(path),
     seq,
-    ...(before !== undefined && { before: rowDocument(before) }),
-    ...(after !== undefined && { after: rowDocument(after) }),
+    ...(before !== undefined && { before: wireFileFields(before) }),
+    ...(after !== undefined && { after: wireFileFields(after) }),
   };
-}
-
-function rowDocument({ hash, size, mode }: FileRow): { hash?: string; size: number; mode: number } {
-  return { ...(hash !== undefined && { hash }), size, mode };
 }

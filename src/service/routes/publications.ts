@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { Version } from '../../catalog/index.js';
-import { CairnError } from '../../core/index.js';
+import { wireContentRow, type Version } from '../../catalog/index.js';
+import { CairnError, type BlockId, type ContentId } from '../../core/index.js';
 import {
   catalogSchema,
   knownRequestSchema,
@@ -56,29 +56,10 @@ export async function publicationRoutes(
       response: { 200: knownSchema },
     },
     handler: async ({ params: { ws }, body }) => {
-      const contents = await catalog.knownContents(ws, body.contents as never);
-      const blocks = new Set([
-        ...contents.flatMap(({ extents }) => extents.map(({ block }) => block)),
-        ...(body.blocks as (typeof contents)[number]['extents'][number]['block'][]),
-      ]);
-      const heldBlocks = await held.held(ws, [...blocks]);
-      return {
-        contents: contents
-          .filter(({ extents }) => extents.length > 0 && extents.every(({ block }) => heldBlocks.has(block)))
-          .map(({ id, size, extents }) => ({
-            id,
-            size,
-            extents: extents.map(
-              ({ offset, length, block, blockOffset }): [number, number, string, number] => [
-                offset,
-                length,
-                block,
-                blockOffset,
-              ],
-            ),
-          })),
-        blocks: body.blocks.filter((id) => heldBlocks.has(id as never)),
-      };
+      const contents = await held.knownContents(catalog, ws, body.contents as ContentId[]);
+      const blocks = body.blocks as BlockId[];
+      const heldIds = await held.held(ws, blocks);
+      return { contents: contents.map(wireContentRow), blocks: blocks.filter((id) => heldIds.has(id)) };
     },
   });
   app.route({

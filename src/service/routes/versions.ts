@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { jsonPath, CairnError } from '../../core/index.js';
-import type { FileRow } from '../../catalog/index.js';
+import { wireFileFields, type FileRow } from '../../catalog/index.js';
 import {
   changeLineSchema,
   fileLineSchema,
@@ -137,8 +137,8 @@ export async function versionRoutes(app: ServiceApp, { catalog }: ServiceContext
       );
       const lines = changes.map(({ path, before, after }) => ({
         ...jsonPath(path),
-        ...(before !== undefined && { before: fileFields(before) }),
-        ...(after !== undefined && { after: fileFields(after) }),
+        ...(before !== undefined && { before: wireFileFields(before) }),
+        ...(after !== undefined && { after: wireFileFields(after) }),
       }));
       return await reply.type(JSON_LINES_TYPE).send(jsonLines(lines));
     },
@@ -205,10 +205,6 @@ function bytesOf(text: string | undefined, base64: string | undefined): Buffer {
   return base64 === undefined ? Buffer.from(text ?? '') : Buffer.from(base64, 'base64url');
 }
 
-function fileFields({ hash, size, mode }: FileRow): object {
-  return { ...(hash !== undefined && { hash }), size, mode };
-}
-
 function fileLine(row: FileRow): object {
-  return { ...jsonPath(row.path), ...fileFields(row) };
+  return { ...jsonPath(row.path), ...wireFileFields(row) };
 }
