@@ -86,7 +86,7 @@ export class Scratch {
   neededPage(after: BlockId | undefined, limit: number): NeededBlock[] {
     const rows = this.#database
       .prepare<unknown[], { id: Buffer; end: number; bytes: number | null }>(
-        `SELECT n.id, n.end, o.bytes FROM needed n LEFT JOIN object o ON o.id = n.id WHERE n.id > ? ORDER BY n.id LIMIT ?`,
+        `SELECT n.id, n.end, o.bytes FROM needed n LEFT JOIN object o ON o.id = n.id WHERE n.id > ? ORDER BY n.id LIMIT ? + 0`,
       )
       .all(after === undefined ? Buffer.alloc(0) : bytesOfId(after), limit);
     return rows.map(({ id, end, bytes }) => ({ id: blockIdOf(id), end, storedBytes: bytes ?? undefined }));

@@ -49,7 +49,7 @@ export class BlockOrder {
     this.#numbersOfFiles = new ManifestQuery(
       database,
       path,
-      'SELECT DISTINCT block FROM extent WHERE ino >= ? AND ino < ? LIMIT ?',
+      'SELECT DISTINCT block FROM extent WHERE ino >= ? AND ino < ? LIMIT ? + 0',
     );
     const highest = new ManifestQuery<[]>(
       database,

@@ -110,22 +110,22 @@ class SqliteManifestReader implements ManifestReader {
     const query = <Parameters extends unknown[]>(sql: string): ManifestQuery<Parameters> =>
       new ManifestQuery(database, path, sql);
     this.#inode = query(`SELECT ${inodeColumns} FROM inode WHERE ino = ?`);
-    this.#inodes = query(`SELECT ${inodeColumns} FROM inode WHERE ino > ? ORDER BY ino LIMIT ?`);
+    this.#inodes = query(`SELECT ${inodeColumns} FROM inode WHERE ino > ? ORDER BY ino LIMIT ? + 0`);
     this.#lookup = query('SELECT cookie, ino FROM dentry WHERE parent = ? AND name = ?');
     this.#list = query(
-      `SELECT cookie, ${DENTRY_NAME}, ino FROM dentry WHERE parent = ? AND cookie > ? ORDER BY cookie LIMIT ?`,
+      `SELECT cookie, ${DENTRY_NAME}, ino FROM dentry WHERE parent = ? AND cookie > ? ORDER BY cookie LIMIT ? + 0`,
     );
     // A left join: an entry of an inode that is not there is to be found out, not left out.
     this.#listWithInodes = query(
       `SELECT d.cookie, ${DENTRY_NAME}, d.ino, ${INODE_COLUMNS.slice(1).join(', ')} FROM dentry d
-       LEFT JOIN inode i ON i.ino = d.ino WHERE d.parent = ? AND d.cookie > ? ORDER BY d.cookie LIMIT ?`,
+       LEFT JOIN inode i ON i.ino = d.ino WHERE d.parent = ? AND d.cookie > ? ORDER BY d.cookie LIMIT ? + 0`,
     );
     this.#contents = query(
       `SELECT d.cookie, d.ino, i.mode, i.size, iif(length(m.bytes) = i.size, m.bytes, m.ino), e.offset, e.length, e.block_offset, b.id FROM dentry d
        CROSS JOIN inode i ON i.ino = d.ino LEFT JOIN embedded m ON m.ino = d.ino LEFT JOIN extent e ON e.ino = d.ino
        LEFT JOIN block b ON b.idx = e.block
        WHERE d.parent = ? AND d.cookie >= ? AND (i.mode & ${String(S_IFMT)}) = ${String(S_IFREG)} AND i.size BETWEEN 1 AND ?
-       ORDER BY d.cookie, e.offset LIMIT ?`,
+       ORDER BY d.cookie, e.offset LIMIT ? + 0`,
     );
     this.#names = query(
       `SELECT parent, cookie, ${DENTRY_NAME} FROM dentry WHERE ino = ? ORDER BY parent, cookie`,
@@ -143,7 +143,7 @@ class SqliteManifestReader implements ManifestReader {
       `SELECT e.offset, e.length, e.block_offset, b.id, (SELECT size FROM inode WHERE ino = ?) FROM extent e
        LEFT JOIN block b ON b.idx = e.block
        WHERE e.ino = ? AND e.offset >= coalesce((SELECT max(offset) FROM extent WHERE ino = ? AND offset <= ?), 0)
-         AND e.offset < ? ORDER BY e.offset LIMIT ?`,
+         AND e.offset < ? ORDER BY e.offset LIMIT ? + 0`,
     );
     this.#storedBytes = query(
       'SELECT coalesce((SELECT length(bytes) FROM embedded WHERE ino = ?), (SELECT total(length) FROM extent WHERE ino = ?))',

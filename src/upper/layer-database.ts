@@ -426,7 +426,7 @@ function prepareStatements(db: Database.Database) {
     anyDentryAtAll: db.prepare<[], One>('SELECT 1 AS one FROM dentry LIMIT 1'),
     anyDentry: db.prepare<[Ino], One>('SELECT 1 AS one FROM dentry WHERE parent = ? LIMIT 1'),
     list: db.prepare<[Ino, number, number], DentryRow>(
-      'SELECT name, cookie, ino FROM dentry WHERE parent = ? AND cookie > ? AND ino > 0 ORDER BY cookie LIMIT ?',
+      'SELECT name, cookie, ino FROM dentry WHERE parent = ? AND cookie > ? AND ino > 0 ORDER BY cookie LIMIT ? + 0',
     ),
     namesOf: db.prepare<[Ino], { parent: Ino; name: Buffer }>(
       'SELECT parent, name FROM dentry WHERE ino = ? AND ino > 0',
@@ -444,7 +444,7 @@ function prepareStatements(db: Database.Database) {
     putXattr: db.prepare<[Ino, Buffer, Buffer]>('INSERT OR REPLACE INTO xattr VALUES (?, ?, ?)'),
     deleteXattr: db.prepare<[Ino, Buffer]>('DELETE FROM xattr WHERE ino = ? AND name = ?'),
     firstExtents: db.prepare<[Ino, number], LayerExtent>(
-      'SELECT offset, length, segment, position FROM extent WHERE ino = ? ORDER BY offset LIMIT ?',
+      'SELECT offset, length, segment, position FROM extent WHERE ino = ? ORDER BY offset LIMIT ? + 0',
     ),
     // Extents do not overlap, so only the last one that begins at or before the offset can reach into the range.
     extents: db.prepare<[Ino, number, Ino, number, number], LayerExtent>(
