@@ -4,6 +4,7 @@ import Database from 'better-sqlite3';
 import { messageOf, S_IFMT, type Ino } from '../core/index.js';
 import { OWN_FILE, ZEROS } from './data-store.js';
 import { damagedRecords, isSetAside } from './journal.js';
+import { addChecksumFunction, damagedRows, LAYER_TABLES } from './layer-schema.js';
 import { UpperLayer } from './upper-layer.js';
 
 /** Something wrong with a layer; `ino`: what it concerns, where that is one inode. */
@@ -85,7 +86,8 @@ function* databaseProblems(scratch: string): IterableIterator<LayerProblem> {
     const integrity = `PRAGMA integrity_check(${String(INTEGRITY_MESSAGES_MAX)})`;
     for (const [message] of database.prepare(integrity).raw().iterate() as Iterable<unknown[]>)
       if (message !== 'ok') yield { what: String(message) };
-    for (const rule of RULES) {
+    addChecksumFunction(database);
+    for (const rule of [...LAYER_TABLES.map(damagedRows), ...RULES]) {
       for (const [what, ino] of database.prepare(rule).raw().iterate() as Iterable<unknown[]>)
         yield { what: String(what), ino: Number(ino) };
     }

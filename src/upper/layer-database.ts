@@ -3,58 +3,14 @@ import path from 'node:path';
 import Database from 'better-sqlite3';
 import { CairnError, type Ino, type InodeAttributes } from '../core/index.js';
 import type { DentryRow, XattrRow } from '../manifest/index.js';
+import { COLUMNS, createSchema, hasCurrentSchema, type LayerTable } from './layer-schema.js';
+import { rowChecksum } from './row-checksum.js';
 import { syncPath } from './sync-path.js';
 
-const SCHEMA_VERSION = 3;
-/** Without access times: `open` adds them. */
-const SCHEMA_VERSION_WITHOUT_ATIME = 2;
 const FILE_NAME = 'upper.sqlite';
 
 /** Room for everything that is written between two commits: a transaction that outgrew it would be written to the log early. */
 const PAGE_CACHE_KIB = 8 * 1024;
-
-const SCHEMA = `
-CREATE TABLE state (
-  id INTEGER PRIMARY KEY CHECK (id = 1),
-  next_ino INTEGER NOT NULL, next_cookie INTEGER NOT NULL,
-  last_unique TEXT NOT NULL, last_reply BLOB NOT NULL,
-  generation INTEGER NOT NULL
-);
-CREATE TABLE inode (
-  ino INTEGER PRIMARY KEY,
-  mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL, size INTEGER NOT NULL, nlink INTEGER NOT NULL,
-  rdev INTEGER NOT NULL, mtime INTEGER NOT NULL, mtime_nsec INTEGER NOT NULL, ctime INTEGER NOT NULL,
-  ctime_nsec INTEGER NOT NULL, btime INTEGER NOT NULL, btime_nsec INTEGER NOT NULL,
-  created INTEGER NOT NULL, content_changed INTEGER NOT NULL, below_limit INTEGER NOT NULL,
-  own_file INTEGER NOT NULL, owns_xattrs INTEGER NOT NULL, atime INTEGER NOT NULL, atime_nsec INTEGER NOT NULL
-);
-CREATE INDEX inode_unlinked ON inode (ino) WHERE nlink = 0;
-CREATE TABLE dentry (
-  parent INTEGER NOT NULL, name BLOB NOT NULL, cookie INTEGER NOT NULL, ino INTEGER NOT NULL,
-  PRIMARY KEY (parent, name)
-) WITHOUT ROWID;
-CREATE INDEX dentry_cookie ON dentry (parent, cookie);
-CREATE INDEX dentry_ino ON dentry (ino) WHERE ino > 0;
-CREATE TABLE symlink (ino INTEGER PRIMARY KEY, target BLOB NOT NULL);
-CREATE TABLE xattr (ino INTEGER NOT NULL, name BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (ino, name)) WITHOUT ROWID;
-CREATE TABLE extent (
-  ino INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL, segment INTEGER NOT NULL,
-  position INTEGER NOT NULL, PRIMARY KEY (ino, offset)
-) WITHOUT ROWID;
-PRAGMA user_version = ${String(SCHEMA_VERSION)};
-`;
-
-const INODE_COLUMNS = `ino, mode, uid, gid, size, nlink, rdev, mtime AS mtimeSec, mtime_nsec AS mtimeNsec, ctime AS ctimeSec,
-  ctime_nsec AS ctimeNsec, btime AS btimeSec, btime_nsec AS btimeNsec, created, content_changed AS contentChanged,
-  below_limit AS belowLimit, own_file AS ownFile, owns_xattrs AS ownsXattrs,
-  atime AS atimeSec, atime_nsec AS atimeNsec`;
-
-const ADD_ATIME = `
-ALTER TABLE inode ADD COLUMN atime INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE inode ADD COLUMN atime_nsec INTEGER NOT NULL DEFAULT 0;
-UPDATE inode SET atime = mtime, atime_nsec = mtime_nsec;
-PRAGMA user_version = ${String(SCHEMA_VERSION)};
-`;
 
 /** An inode as a layer holds it: always all its attributes, and which of the rest it holds. Flags are 0 or 1. */
 export interface LayerInode extends InodeAttributes {
@@ -131,7 +87,11 @@ export interface RowSink {
   deleteExtent(ino: Ino, offset: number): void;
 }
 
-/** `upper.sqlite` of one layer: rows in, rows out, by prepared statements. When something is committed is its owner's to say. */
+/**
+ * `upper.sqlite` of one layer: rows in, rows out, by prepared statements. When something is committed is its owner's to say.
+ *
+ * A row that is not as it was written is `corrupt`, in whatever was to be read; those that were not asked for do not matter.
+ */
 export class LayerDatabase implements RowSink {
   readonly #db: Database.Database;
   readonly #statements: ReturnType<typeof prepareStatements>;
@@ -148,13 +108,8 @@ export class LayerDatabase implements RowSink {
     // What names took is given back when the disk is full: see `compact`.
     db.pragma('auto_vacuum = INCREMENTAL');
     db.pragma('synchronous = OFF');
-    db.exec(`BEGIN; ${SCHEMA} COMMIT;`);
-    db.prepare('INSERT INTO state VALUES (1, ?, ?, ?, ?, 1)').run(
-      state.nextIno,
-      state.nextCookie,
-      state.lastUnique,
-      state.lastReply,
-    );
+    createSchema(db);
+    db.prepare('INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?)').run(withChecksum(stateRow(state, 1)));
     db.pragma('journal_mode = WAL');
     db.close();
     // What is committed later counts on this file and its name being there after power loss.
@@ -165,8 +120,7 @@ export class LayerDatabase implements RowSink {
     let db: Database.Database | undefined;
     try {
       db = new Database(path.join(dir, FILE_NAME), { readonly: !writable, fileMustExist: true });
-      if (schemaVersion(db) === SCHEMA_VERSION_WITHOUT_ATIME) addAccessTimes(db.name);
-      if (schemaVersion(db) !== SCHEMA_VERSION) {
+      if (!hasCurrentSchema(db)) {
         throw new CairnError('unsupported', `upper layer ${dir} was written by another release`);
       }
       if (writable) {
@@ -225,27 +179,23 @@ export class LayerDatabase implements RowSink {
 
   /** `generation`: the first journal whose records are not in the database. */
   state(): LayerState & { generation: number } {
-    const row = this.#statements.state.get();
+    const row = this.#checked('state', this.#statements.state.get());
     if (row === undefined) throw new CairnError('corrupt', `upper layer ${this.#db.name} has no state`);
-    return row;
+    const [, nextIno, nextCookie, lastUnique, lastReply, generation] = row as StateRow;
+    return { nextIno, nextCookie, lastUnique, lastReply, generation };
   }
 
   putState(state: LayerState, generation: number): void {
-    this.#statements.putState.run(
-      state.nextIno,
-      state.nextCookie,
-      state.lastUnique,
-      state.lastReply,
-      generation,
-    );
+    this.#statements.putState.run(withChecksum(stateRow(state, generation)));
   }
 
   inode(ino: Ino): LayerInode | undefined {
-    return this.#statements.inode.get(ino);
+    const row = this.#checked('inode', this.#statements.inode.get(ino));
+    return row === undefined ? undefined : inodeOf(row);
   }
 
-  inodes(): IterableIterator<LayerInode> {
-    return this.#statements.inodes.iterate();
+  *inodes(): IterableIterator<LayerInode> {
+    for (const row of this.#statements.inodes.iterate()) yield inodeOf(this.#checked('inode', row));
   }
 
   /** Inodes without a name. */
@@ -258,11 +208,12 @@ export class LayerDatabase implements RowSink {
   }
 
   dentry(parent: Ino, name: Buffer): DentryRow | undefined {
-    return this.#statements.dentry.get(parent, name);
+    const row = this.#checked('dentry', this.#statements.dentry.get(parent, name));
+    return row === undefined ? undefined : dentryOf(row);
   }
 
-  dentries(): IterableIterator<LayerDentry> {
-    return this.#statements.dentries.iterate();
+  *dentries(): IterableIterator<LayerDentry> {
+    for (const row of this.#statements.dentries.iterate()) yield dentryOf(this.#checked('dentry', row));
   }
 
   hasDentries(): boolean {
@@ -274,15 +225,17 @@ export class LayerDatabase implements RowSink {
   }
 
   list(parent: Ino, afterCookie: number, limit: number): DentryRow[] {
-    return this.#statements.list.all(parent, afterCookie, limit);
+    return this.#statements.list
+      .all(parent, afterCookie, limit)
+      .map((row) => dentryOf(this.#checked('dentry', row)));
   }
 
   namesOf(ino: Ino): { parent: Ino; name: Buffer }[] {
-    return this.#statements.namesOf.all(ino);
+    return this.#statements.namesOf.all(ino).map((row) => dentryOf(this.#checked('dentry', row)));
   }
 
   symlink(ino: Ino): Buffer | undefined {
-    return this.#statements.symlink.get(ino)?.target;
+    return this.#checked('symlink', this.#statements.symlink.get(ino))?.[1] as Buffer | undefined;
   }
 
   hasXattrs(): boolean {
@@ -290,25 +243,28 @@ export class LayerDatabase implements RowSink {
   }
 
   xattrs(ino: Ino): XattrRow[] {
-    return this.#statements.xattrs.all(ino);
+    return this.#statements.xattrs.all(ino).map((row) => {
+      const [, name, value] = this.#checked('xattr', row) as XattrValues;
+      return { name, value };
+    });
   }
 
   xattr(ino: Ino, name: Buffer): Buffer | undefined {
-    return this.#statements.xattr.get(ino, name)?.value;
+    return this.#checked('xattr', this.#statements.xattr.get(ino, name))?.[2] as Buffer | undefined;
   }
 
   /** The first `limit` extents of an inode. */
   firstExtents(ino: Ino, limit: number): LayerExtent[] {
-    return this.#statements.firstExtents.all(ino, limit);
+    return this.#extentsOf(this.#statements.firstExtents.all(ino, limit));
   }
 
   /** Extents that overlap [offset, offset + length), in order, whole. */
   extents(ino: Ino, offset: number, length: number): LayerExtent[] {
-    return this.#statements.extents.all(ino, offset + length, ino, offset, offset);
+    return this.#extentsOf(this.#statements.extents.all(ino, offset + length, ino, offset, offset));
   }
 
   extentAt(ino: Ino, offset: number): LayerExtent | undefined {
-    return this.#statements.extentAt.get(ino, offset);
+    return this.#extentsOf(this.#statements.extentAt.all(ino, offset))[0];
   }
 
   segmentsOf(ino: Ino): number[] {
@@ -321,7 +277,7 @@ export class LayerDatabase implements RowSink {
   }
 
   putInode(inode: LayerInode): void {
-    this.#statements.putInode.run(inode);
+    this.#statements.putInode.run(withChecksum(INODE_FIELDS.map((field) => inode[field])));
   }
 
   deleteInode(ino: Ino): void {
@@ -329,7 +285,7 @@ export class LayerDatabase implements RowSink {
   }
 
   putDentry(parent: Ino, name: Buffer, cookie: number, ino: Ino): void {
-    this.#statements.putDentry.run(parent, name, cookie, ino);
+    this.#statements.putDentry.run(withChecksum([parent, name, cookie, ino]));
   }
 
   deleteDentry(parent: Ino, name: Buffer): void {
@@ -337,7 +293,7 @@ export class LayerDatabase implements RowSink {
   }
 
   putSymlink(ino: Ino, target: Buffer): void {
-    this.#statements.putSymlink.run(ino, target);
+    this.#statements.putSymlink.run(withChecksum([ino, target]));
   }
 
   deleteSymlink(ino: Ino): void {
@@ -345,7 +301,7 @@ export class LayerDatabase implements RowSink {
   }
 
   putXattr(ino: Ino, name: Buffer, value: Buffer): void {
-    this.#statements.putXattr.run(ino, name, value);
+    this.#statements.putXattr.run(withChecksum([ino, name, value]));
   }
 
   deleteXattr(ino: Ino, name: Buffer): void {
@@ -353,7 +309,7 @@ export class LayerDatabase implements RowSink {
   }
 
   putExtent(ino: Ino, { offset, length, segment, position }: LayerExtent): void {
-    this.#statements.putExtent.run(ino, offset, length, segment, position);
+    this.#statements.putExtent.run(withChecksum([ino, offset, length, segment, position]));
   }
 
   deleteExtent(ino: Ino, offset: number): void {
@@ -363,6 +319,51 @@ export class LayerDatabase implements RowSink {
   deleteExtents(ino: Ino): void {
     this.#statements.deleteExtents.run(ino);
   }
+
+  #extentsOf(rows: Row[]): LayerExtent[] {
+    return rows.map((row) => {
+      const [, offset, length, segment, position] = this.#checked('extent', row) as ExtentRow;
+      return { offset, length, segment, position };
+    });
+  }
+
+  #checked<Found extends Row | undefined>(table: LayerTable, row: Found): Found {
+    if (row === undefined || row[row.length - 1] === rowChecksum(row, row.length - 1)) return row;
+    throw new CairnError(
+      'corrupt',
+      `upper layer ${this.#db.name}: the row of ${table} ${String(row[0])} is not as it was written`,
+      { hint: 'cairn fsck says which paths are damaged' },
+    );
+  }
+}
+
+/** Values in the order of `COLUMNS`, then the checksum. */
+type Row = unknown[];
+type StateRow = [number, Ino, number, string, Buffer, number];
+type DentryValues = [Ino, Buffer, number, Ino];
+type XattrValues = [Ino, Buffer, Buffer];
+type ExtentRow = [Ino, number, number, number, number];
+
+function withChecksum(values: Row): Row {
+  values.push(rowChecksum(values));
+  return values;
+}
+
+function stateRow({ nextIno, nextCookie, lastUnique, lastReply }: LayerState, generation: number): Row {
+  return [1, nextIno, nextCookie, lastUnique, lastReply, generation];
+}
+
+function inodeOf(row: Row): LayerInode {
+  const inode: Partial<LayerInode> = {};
+  INODE_FIELDS.forEach((field, index) => {
+    inode[field] = row[index] as number;
+  });
+  return inode as LayerInode;
+}
+
+function dentryOf(row: Row): LayerDentry {
+  const [parent, name, cookie, ino] = row as DentryValues;
+  return { parent, name, cookie, ino };
 }
 
 /** What these say is not the file's fault. */
@@ -380,86 +381,61 @@ export function openingError(dir: string, error: unknown): unknown {
   });
 }
 
-function schemaVersion(db: Database.Database): unknown {
-  return db.pragma('user_version', { simple: true });
-}
-
-/** In a connection of its own: a sealed layer is opened for reading. Another thread may have been first. */
-function addAccessTimes(file: string): void {
-  const db = new Database(file, { fileMustExist: true });
-  try {
-    db.transaction(() => {
-      if (schemaVersion(db) === SCHEMA_VERSION_WITHOUT_ATIME) db.exec(ADD_ATIME);
-    }).immediate();
-  } finally {
-    db.close();
-  }
-}
-
 type One = { one: number };
 
 function prepareStatements(db: Database.Database) {
-  const values = INODE_FIELDS.map((field) => `@${field}`).join(', ');
+  const select = <Parameters extends unknown[]>(
+    table: LayerTable,
+    rest: string,
+  ): Database.Statement<Parameters, Row> =>
+    db.prepare<Parameters, Row>(`SELECT ${COLUMNS[table].join(', ')}, checksum FROM ${table} ${rest}`).raw();
+  const put = (table: LayerTable): Database.Statement =>
+    db.prepare(
+      `INSERT OR REPLACE INTO ${table} (${COLUMNS[table].join(', ')}, checksum)
+       VALUES (${'?, '.repeat(COLUMNS[table].length)}?)`,
+    );
   return {
     begin: db.prepare('BEGIN IMMEDIATE'),
     commit: db.prepare('COMMIT'),
     rollback: db.prepare('ROLLBACK'),
-    state: db.prepare<[], LayerState & { generation: number }>(
-      `SELECT next_ino AS nextIno, next_cookie AS nextCookie, last_unique AS lastUnique, last_reply AS lastReply, generation
-       FROM state`,
-    ),
-    putState: db.prepare<[number, number, string, Buffer, number]>(
-      'UPDATE state SET next_ino = ?, next_cookie = ?, last_unique = ?, last_reply = ?, generation = ?',
-    ),
-    inode: db.prepare<[Ino], LayerInode>(`SELECT ${INODE_COLUMNS} FROM inode WHERE ino = ?`),
-    inodes: db.prepare<[], LayerInode>(`SELECT ${INODE_COLUMNS} FROM inode ORDER BY ino`),
+    state: select<[]>('state', ''),
+    putState: put('state'),
+    inode: select<[Ino]>('inode', 'WHERE ino = ?'),
+    inodes: select<[]>('inode', 'ORDER BY ino'),
     unlinked: db.prepare<[], { ino: Ino }>('SELECT ino FROM inode WHERE nlink = 0'),
     anyInode: db.prepare<[], One>('SELECT 1 AS one FROM inode LIMIT 1'),
-    putInode: db.prepare<[LayerInode]>(`INSERT OR REPLACE INTO inode VALUES (${values})`),
+    putInode: put('inode'),
     deleteInode: db.prepare<[Ino]>('DELETE FROM inode WHERE ino = ?'),
-    dentry: db.prepare<[Ino, Buffer], DentryRow>(
-      'SELECT name, cookie, ino FROM dentry WHERE parent = ? AND name = ?',
-    ),
-    dentries: db.prepare<[], LayerDentry>(
-      'SELECT parent, name, cookie, ino FROM dentry ORDER BY parent, name',
-    ),
+    dentry: select<[Ino, Buffer]>('dentry', 'WHERE parent = ? AND name = ?'),
+    dentries: select<[]>('dentry', 'ORDER BY parent, name'),
     anyDentryAtAll: db.prepare<[], One>('SELECT 1 AS one FROM dentry LIMIT 1'),
     anyDentry: db.prepare<[Ino], One>('SELECT 1 AS one FROM dentry WHERE parent = ? LIMIT 1'),
-    list: db.prepare<[Ino, number, number], DentryRow>(
-      'SELECT name, cookie, ino FROM dentry WHERE parent = ? AND cookie > ? AND ino > 0 ORDER BY cookie LIMIT ? + 0',
+    list: select<[Ino, number, number]>(
+      'dentry',
+      'WHERE parent = ? AND cookie > ? AND ino > 0 ORDER BY cookie LIMIT ? + 0',
     ),
-    namesOf: db.prepare<[Ino], { parent: Ino; name: Buffer }>(
-      'SELECT parent, name FROM dentry WHERE ino = ? AND ino > 0',
-    ),
-    putDentry: db.prepare<[Ino, Buffer, number, Ino]>(
-      'INSERT OR REPLACE INTO dentry (parent, name, cookie, ino) VALUES (?, ?, ?, ?)',
-    ),
+    namesOf: select<[Ino]>('dentry', 'WHERE ino = ? AND ino > 0'),
+    putDentry: put('dentry'),
     deleteDentry: db.prepare<[Ino, Buffer]>('DELETE FROM dentry WHERE parent = ? AND name = ?'),
-    symlink: db.prepare<[Ino], { target: Buffer }>('SELECT target FROM symlink WHERE ino = ?'),
-    putSymlink: db.prepare<[Ino, Buffer]>('INSERT OR REPLACE INTO symlink VALUES (?, ?)'),
+    symlink: select<[Ino]>('symlink', 'WHERE ino = ?'),
+    putSymlink: put('symlink'),
     deleteSymlink: db.prepare<[Ino]>('DELETE FROM symlink WHERE ino = ?'),
     anyXattr: db.prepare<[], One>('SELECT 1 AS one FROM xattr LIMIT 1'),
-    xattrs: db.prepare<[Ino], XattrRow>('SELECT name, value FROM xattr WHERE ino = ? ORDER BY name'),
-    xattr: db.prepare<[Ino, Buffer], { value: Buffer }>('SELECT value FROM xattr WHERE ino = ? AND name = ?'),
-    putXattr: db.prepare<[Ino, Buffer, Buffer]>('INSERT OR REPLACE INTO xattr VALUES (?, ?, ?)'),
+    xattrs: select<[Ino]>('xattr', 'WHERE ino = ? ORDER BY name'),
+    xattr: select<[Ino, Buffer]>('xattr', 'WHERE ino = ? AND name = ?'),
+    putXattr: put('xattr'),
     deleteXattr: db.prepare<[Ino, Buffer]>('DELETE FROM xattr WHERE ino = ? AND name = ?'),
-    firstExtents: db.prepare<[Ino, number], LayerExtent>(
-      'SELECT offset, length, segment, position FROM extent WHERE ino = ? ORDER BY offset LIMIT ? + 0',
-    ),
+    firstExtents: select<[Ino, number]>('extent', 'WHERE ino = ? ORDER BY offset LIMIT ? + 0'),
     // Extents do not overlap, so only the last one that begins at or before the offset can reach into the range.
-    extents: db.prepare<[Ino, number, Ino, number, number], LayerExtent>(
-      `SELECT offset, length, segment, position FROM extent
-       WHERE ino = ? AND offset < ? AND offset >= coalesce((SELECT max(offset) FROM extent WHERE ino = ? AND offset <= ?), 0)
+    extents: select<[Ino, number, Ino, number, number]>(
+      'extent',
+      `WHERE ino = ? AND offset < ? AND offset >= coalesce((SELECT max(offset) FROM extent WHERE ino = ? AND offset <= ?), 0)
          AND offset + length > ? ORDER BY offset`,
     ),
-    extentAt: db.prepare<[Ino, number], LayerExtent>(
-      'SELECT offset, length, segment, position FROM extent WHERE ino = ? AND offset = ?',
-    ),
+    extentAt: select<[Ino, number]>('extent', 'WHERE ino = ? AND offset = ?'),
     segmentsOf: db.prepare<[Ino], { segment: number }>('SELECT DISTINCT segment FROM extent WHERE ino = ?'),
     liveBytes: db.prepare('SELECT segment, SUM(length) FROM extent WHERE segment >= 0 GROUP BY segment'),
-    putExtent: db.prepare<[Ino, number, number, number, number]>(
-      'INSERT OR REPLACE INTO extent VALUES (?, ?, ?, ?, ?)',
-    ),
+    putExtent: put('extent'),
     deleteExtent: db.prepare<[Ino, number]>('DELETE FROM extent WHERE ino = ? AND offset = ?'),
     deleteExtents: db.prepare<[Ino]>('DELETE FROM extent WHERE ino = ?'),
   };

@@ -1,8 +1,8 @@
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { ROOT_INO, S_IFREG, type ManifestRoot } from '../../src/core/index.js';
-import { layerDir, LayerSet, UpperLayer, type BaseVersion } from '../../src/upper/index.js';
+import { CairnError, ROOT_INO, S_IFLNK, S_IFREG, type ManifestRoot } from '../../src/core/index.js';
+import { auditLayer, layerDir, LayerSet, UpperLayer, type BaseVersion } from '../../src/upper/index.js';
 import { newInode } from './new-inode.js';
 
 const BASE: BaseVersion = { workspace: 'w', seq: 1, root: 'ab'.repeat(32) as ManifestRoot };
@@ -181,3 +181,119 @@ t.test('upper.sqlite with bytes changed opens, or is refused by its path: never 
   t.ok(refused > 10, `${String(refused)} refused`);
   t.ok(existsSync(file));
 });
+
+const NAMES = ['a', 'b', 'link'].map((name) => Buffer.from(name));
+const INOS = [10, 11, 12];
+const ATTRIBUTE = Buffer.from('user.note');
+
+/** A layer with rows of every kind in its database, whose journal is empty. */
+function layerOfEveryKind(t: Test): string {
+  const dir = join(t.testdir(), 'layer');
+  UpperLayer.create(dir, { nextIno: 10, nextCookie: 3, lastUnique: '7', lastReply: Buffer.from('reply') });
+  const layer = UpperLayer.open(dir, true);
+  for (const [index, name] of NAMES.entries()) {
+    const isLink = index === 2;
+    const inode = newInode(layer.allocateIno(), isLink ? S_IFLNK | 0o777 : S_IFREG | 0o644);
+    layer.putInode(inode);
+    layer.putDentry(ROOT_INO, name, layer.allocateCookie(), inode.ino);
+    if (isLink) layer.setSymlink(inode.ino, Buffer.from('target'));
+    else layer.writeData(inode, 0, Buffer.alloc(5000, index + 1));
+    layer.putXattr(inode.ino, ATTRIBUTE, Buffer.from(`value ${String(index)}`));
+  }
+  layer.commit('8', Buffer.from('another'));
+  layer.close();
+  return dir;
+}
+
+/** Everything in the layer, each asked for by itself, as text; what is refused as `corrupt` is undefined. */
+function readEach(dir: string): Map<string, string | undefined> {
+  const read = new Map<string, string | undefined>();
+  const note = (what: string, ask: () => unknown): void => {
+    try {
+      read.set(what, JSON.stringify([ask()]));
+    } catch (error) {
+      if (!(error instanceof CairnError && error.code === 'corrupt') && !isDamage(error)) throw error;
+      read.set(what, undefined);
+    }
+  };
+  let layer: UpperLayer | undefined;
+  note('state', () => {
+    layer = UpperLayer.open(dir, false);
+    return [layer.last(), layer.nextIno];
+  });
+  const opened = layer;
+  if (opened === undefined) return read;
+  for (const ino of INOS) {
+    note(`inode ${String(ino)}`, () => opened.inode(ino));
+    note(`names of ${String(ino)}`, () => opened.namesOf(ino));
+    note(`link ${String(ino)}`, () => opened.symlink(ino)?.toString());
+    note(`attributes of ${String(ino)}`, () => opened.xattrs(ino));
+    note(`attribute of ${String(ino)}`, () => opened.xattr(ino, ATTRIBUTE)?.toString());
+    note(`extents of ${String(ino)}`, () => opened.extents(ino, 0, 10_000));
+  }
+  for (const name of NAMES) note(`name ${name.toString()}`, () => opened.dentry(ROOT_INO, name));
+  note('listing', () => opened.list(ROOT_INO, 0, 100));
+  note('all names', () => [...opened.dentries()]);
+  note('all inodes', () => [...opened.inodes()]);
+  opened.close();
+  return read;
+}
+
+/** What SQLite says of its own pages. */
+function isDamage(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_');
+}
+
+t.test(
+  'upper.sqlite with a byte changed: a row is what was written, or refused, or not there; the check finds it',
+  async (t) => {
+    const dir = layerOfEveryKind(t);
+    const file = join(dir, 'upper.sqlite');
+    const expected = readEach(dir);
+    const whole = readFileSync(file);
+    const scratch = `${dir}-scratch`;
+    const known = new Set([...expected.values()].map(String));
+    t.same([...auditLayer(dir, scratch)], []);
+    const counts = { same: 0, refused: 0, missing: 0, unnoticed: 0 };
+    for (let at = 100; at < whole.length; at += EVERY_BYTE ? 1 : 41) {
+      // Of free space nobody reads there are whole pages.
+      if (whole.subarray(at, at + 8).every((byte) => byte === 0)) continue;
+      const damaged = Buffer.from(whole);
+      damaged.writeUInt8(damaged.readUInt8(at) ^ (1 << (at % 8)), at);
+      writeFileSync(file, damaged);
+      for (const suffix of ['-wal', '-shm']) rmSync(`${file}${suffix}`, { force: true });
+      const read = readEach(dir);
+      let differs = false;
+      for (const [what, text] of read) {
+        if (text === expected.get(what)) continue;
+        differs = true;
+        if (text === undefined) counts.refused++;
+        else counts.missing++;
+        // A list may lack a row; a row that is there is one that was written.
+        const isPart =
+          text === undefined || rowsOf(text).every((row) => [...known].some((all) => all.includes(row)));
+        t.ok(isPart, `byte ${String(at)}, ${what}: ${String(text)}`);
+      }
+      if (!differs) {
+        counts.same++;
+        continue;
+      }
+      rmSync(scratch, { recursive: true, force: true });
+      if ([...auditLayer(dir, scratch)].length === 0) {
+        counts.unnoticed++;
+        t.fail(`byte ${String(at)}: the check finds nothing`);
+      }
+    }
+    writeFileSync(file, whole);
+    t.comment(JSON.stringify(counts));
+    t.ok(counts.refused > 10, 'rows were refused');
+    t.strictSame(readEach(dir), expected);
+  },
+);
+
+/** The rows of a list, or the one thing. */
+function rowsOf(text: string): string[] {
+  const [value] = JSON.parse(text) as [unknown];
+  if (value === null) return [];
+  return (Array.isArray(value) ? value : [value]).map((row) => JSON.stringify(row));
+}

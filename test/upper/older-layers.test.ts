@@ -20,6 +20,8 @@ function writeLayerWithoutAtime(dir: string): void {
   layer.close();
 
   const db = new Database(join(dir, 'upper.sqlite'));
+  for (const table of ['state', 'inode', 'dentry', 'symlink', 'xattr', 'extent'])
+    db.exec(`ALTER TABLE ${table} DROP COLUMN checksum`);
   db.exec(
     'ALTER TABLE inode DROP COLUMN atime; ALTER TABLE inode DROP COLUMN atime_nsec; PRAGMA user_version = 2',
   );
