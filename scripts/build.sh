@@ -22,7 +22,7 @@ for entry in \
   daemon-main=dist/src/daemon/daemon-main.js \
   session-thread=dist/src/daemon/session-thread.js \
   feeder-thread=dist/src/daemon/feeder-thread.js \
-  hash-worker=dist/src/snapshot/hash-worker.js \
+  hash-worker=dist/src/snapshot/import/hash-worker.js \
   unpack-worker=dist/src/blocks/unpack-worker.js; do
   node_modules/.bin/esbuild "$entry" \
     --bundle --splitting --platform=node --target=node20 --format=esm --outdir=dist/cairn --sourcemap --sources-content=false \

@@ -40,5 +40,6 @@ export {
 } from './manifest-reader.js';
 export { openManifest } from './open-manifest.js';
 export { publishManifest, type PublishManifestOptions, type PublishedManifest } from './publish-manifest.js';
+export { FIRST_COOKIE } from './schema.js';
 export { treeChanges, type TreeChanges } from './tree-changes.js';
 export { WorkingCopy, type ManifestStep, type WorkingCopyOptions } from './working-copy.js';

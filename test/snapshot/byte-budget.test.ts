@@ -1,5 +1,5 @@
 import t from 'tap';
-import { ByteBudget } from '../../src/snapshot/byte-budget.js';
+import { ByteBudget } from '../../src/snapshot/import/byte-budget.js';
 
 await t.test('whoever asks beyond the budget waits until others have given back, in order', async (t) => {
   const budget = new ByteBudget(10);

@@ -11,8 +11,8 @@ import {
   resolvePath,
   type ManifestReader,
 } from '../../src/manifest/index.js';
-import { ChangedTree } from '../../src/snapshot/changed-tree.js';
-import { numbersFrom } from '../../src/snapshot/numbers-from.js';
+import { ChangedTree } from '../../src/snapshot/publish/changed-tree.js';
+import { numbersFrom } from '../../src/snapshot/publish/numbers-from.js';
 import type { PathChange } from '../../src/snapshot/index.js';
 import { scratchFolder } from '../fixtures/scratch-folder.js';
 import { TreeModel, type Change } from '../manifest/tree-model.js';

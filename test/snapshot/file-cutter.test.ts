@@ -9,8 +9,8 @@ import {
   zeroBlockId,
 } from '../../src/blocks/index.js';
 import { BLOCK_MAX_BYTES, blockIdOf, WHOLE_HASH_MAX_BYTES, type BlockId } from '../../src/core/index.js';
-import { FileCutter } from '../../src/snapshot/file-cutter.js';
-import { readStable } from '../../src/snapshot/stable-reader.js';
+import { FileCutter } from '../../src/snapshot/import/file-cutter.js';
+import { readStable } from '../../src/snapshot/import/stable-reader.js';
 import { buildOddities, randomBytesOf } from '../fixtures/oddities.js';
 import { scratchFolder } from '../fixtures/scratch-folder.js';
 import { readFileSync } from 'node:fs';
