@@ -67,12 +67,19 @@ export interface LayerNumbers {
   end: number;
 }
 
+/** Of a `RetainedStack` in JSON. */
+export const RETAINED_SHAPE = {
+  layerIds: ['count'],
+  root: 'digest',
+  inos: ['count'],
+} as const satisfies JsonShape;
+
 const STATE_SHAPE: JsonShape = {
   format: 'count',
   base: BASE_VERSION_SHAPE,
   activeId: 'count',
   sealed: [{ id: 'count', publishId: 'text', message: 'text', author: 'text', sealedAtMs: 'count' }],
-  retained: [{ layerIds: ['count'], root: 'digest', inos: ['count'] }],
+  retained: [RETAINED_SHAPE],
 };
 
 /**
