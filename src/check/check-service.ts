@@ -1,7 +1,6 @@
 import { blockKey } from '../blocks/index.js';
 import { openCatalog, type AuditedVersion } from '../catalog/index.js';
 import type { BlockId } from '../core/index.js';
-import type { CheckOptions } from './check-all.js';
 import type { CheckParts } from './check-parts.js';
 
 /** Blocks asked for at a time. */
@@ -17,7 +16,11 @@ export async function versionsOfService({
   catalog: url,
   home,
   only,
-}: CheckOptions): Promise<AuditedVersion[]> {
+}: {
+  catalog: string;
+  home: string;
+  only: { workspace: string; seq?: number; tag?: string } | undefined;
+}): Promise<AuditedVersion[]> {
   const catalog = await openCatalog(url, home);
   try {
     if (only?.tag !== undefined) return [await catalog.taggedVersion(only.workspace, only.tag)];

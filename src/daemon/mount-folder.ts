@@ -9,9 +9,8 @@ import {
   systemCode,
   type JsonShape,
 } from '../core/index.js';
-import { BASE_VERSION_SHAPE, RETAINED_SHAPE, type BaseVersion } from '../upper/index.js';
+import { BASE_VERSION_SHAPE, RETAINED_SHAPE, type BaseVersion, type StackState } from '../upper/index.js';
 import type { MountRequest } from './mount-control.js';
-import type { StackState } from './read-only-stack.js';
 
 /** The name of its control socket in a mount's folder. */
 export const CONTROL_SOCKET = 'control.sock';

@@ -10,8 +10,8 @@ import {
   type TreeChanges,
 } from '../manifest/index.js';
 import type { ObjectStore } from '../objects/index.js';
+import type { StackState } from '../upper/index.js';
 import type { Logger } from './daemon-log.js';
-import type { StackState } from './read-only-stack.js';
 import type { SessionClient } from './session-client.js';
 
 export interface MovesOptions {

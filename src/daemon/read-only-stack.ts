@@ -1,9 +1,6 @@
 import type { ManifestRoot } from '../core/index.js';
-import type { BaseVersion, LayerSetState, RetainedStack } from '../upper/index.js';
+import type { BaseVersion, RetainedStack, StackState } from '../upper/index.js';
 import type { MountFolder } from './mount-folder.js';
-
-/** What of a mount's stack changes when it goes over to another version. */
-export type StackState = Pick<LayerSetState, 'base' | 'retained' | 'movedFrom'>;
 
 /** The stack of a read-only mount, which has no layers: a manifest, and those that open files still read from. Kept as `LayerSet` keeps its own. */
 export class ReadOnlyStack {

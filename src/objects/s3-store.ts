@@ -45,7 +45,7 @@ export interface S3Timeouts {
 }
 
 /** That credentials were replaced is noticed when the server refuses them in a request; signing a URL makes none. */
-const CREDENTIALS_TRIED_EVERY_MS = 30_000;
+const CREDENTIALS_TRIED_EVERY_MS = 5_000;
 
 const TIMEOUTS: S3Timeouts = { connectMs: 5_000, idleMs: 15_000, requestMs: 60_000 };
 
@@ -66,7 +66,7 @@ export class S3Store implements ObjectStore {
   readonly #directGets: DirectGets;
   readonly #credentials: RenewableCredentials;
   readonly #presigner: S3Presigner;
-  /** When the server last took them. */
+  /** When they were last used only to see whether the server still takes them. */
   #credentialsTriedAtMs = -Infinity;
 
   private constructor(client: S3Client, bucket: string, prefix: string, timeouts: S3Timeouts) {
@@ -233,8 +233,9 @@ export class S3Store implements ObjectStore {
 
   async presign(verb: 'GET' | 'PUT', key: string, seconds: number): Promise<string> {
     if (performance.now() - this.#credentialsTriedAtMs > CREDENTIALS_TRIED_EVERY_MS) {
-      await this.head(key);
       this.#credentialsTriedAtMs = performance.now();
+      // A GET, because a HEAD is not told why it is refused. What else may be wrong is for who uses the URL.
+      await this.get(key, { range: { start: 0, end: 1 } }).catch(ignoreFailure);
     }
     return this.#request('sign a URL for', this.#name(key), undefined, async () => {
       const { Bucket: bucket, Key } = this.#object(key);
@@ -382,6 +383,8 @@ async function configuredRegion(): Promise<string> {
     probe.destroy();
   }
 }
+
+function ignoreFailure(): void {}
 
 function bodyOf(answer: GetObjectCommandOutput): Readable {
   if (answer.Body instanceof Readable) return answer.Body;

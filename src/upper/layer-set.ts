@@ -60,6 +60,9 @@ export interface LayerSetState {
   movedFrom?: ManifestRoot;
 }
 
+/** What of a stack changes when its mount goes over to another version. */
+export type StackState = Pick<LayerSetState, 'base' | 'retained' | 'movedFrom'>;
+
 /** Numbers for what a mount makes: the first inode, the first cookie, and where what was reserved of both ends. */
 export interface LayerNumbers {
   ino: Ino;
