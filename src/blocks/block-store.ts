@@ -51,6 +51,9 @@ export interface BlockStore {
   /** Stores what a hash-pool thread has already encoded. Does not fill the cache. */
   putEncoded(block: EncodedBlock): Promise<void>;
 
+  /** Stores what somebody else has encoded, if it verifies, and keeps a copy in the cache. Throws `corrupt`; then nothing is stored. */
+  putVerified(id: BlockId, object: Buffer): Promise<void>;
+
   /** What the disk cache holds, in bytes on the disk; looks at every file of it. */
   cachedBytes(): Promise<number>;
 

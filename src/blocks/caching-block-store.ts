@@ -101,6 +101,12 @@ class CachingBlockStore implements BlockStore {
     await this.#objects.put(blockKey(block.id), block.object, { ifAbsent: true });
   }
 
+  async putVerified(id: BlockId, object: Buffer): Promise<void> {
+    const raw = decodeBlock(id, object);
+    await this.#objects.put(blockKey(id), object, { ifAbsent: true });
+    await this.#cache.fill(id, raw);
+  }
+
   async cachedBytes(): Promise<number> {
     return await this.#cache.measuredBytes();
   }

@@ -8,7 +8,7 @@
  *
  * Never: touches the object store, decides what may be deleted, or keeps a file's bytes.
  */
-export type { BlockAccess } from './block-access.js';
+export { UPLOAD_TERM_MS, type BlockAccess } from './block-access.js';
 export type * from './catalog.js';
 export { CatalogAudit, type AuditedVersion, type CatalogProblem } from './catalog-audit.js';
 export { CatalogRepair } from './catalog-repair.js';

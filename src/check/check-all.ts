@@ -7,6 +7,7 @@ import { checkCache, checkLocalManifests } from './check-cache.js';
 import { checkCatalog } from './check-catalog.js';
 import { checkMounts, type CheckedMounts } from './check-mounts.js';
 import type { CheckParts } from './check-parts.js';
+import { isService, lookUpNeeded, versionsOfService } from './check-service.js';
 import { checkStore, listObjects } from './check-store.js';
 import { checkVersions, rethrowUnlessCorrupt } from './check-versions.js';
 import type { Finding } from './finding.js';
@@ -51,6 +52,8 @@ export interface CheckSummary {
   cachedBlocks: number;
   localManifests: number;
   layers: number;
+  /** False of a service's catalog: what it says of versions was checked, and not the rows it says it from. */
+  catalogChecked: boolean;
   /** Folders of mounts that are in use: their edits were not looked at. */
   inUse: string[];
   findings: number;
@@ -77,13 +80,16 @@ async function checkOnce(
   progress: CheckProgress,
 ): Promise<CheckSummary> {
   const { home, only } = options;
+  const ofService = isService(options.catalog);
   const scratch = new Scratch();
   const reporter = new Reporter(repair, options.onFinding);
-  const catalog = await openAudit(options, scratch, reporter);
+  const catalog = ofService ? undefined : await openAudit(options, scratch, reporter);
   try {
-    const versions = await chosenVersions(catalog, only, reporter);
+    const versions = ofService
+      ? await versionsOfService(options)
+      : await chosenVersions(catalog, only, reporter);
     // A repair may sweep what writers that died have left; a check may not.
-    const objects = await openObjectStore(options.store, { leaveAsIs: !repair });
+    const objects = await openObjectStore(options.store, { leaveAsIs: !repair, home });
     try {
       const cacheDir = homeLayout.cache(home);
       const manifestDir = homeLayout.manifests(home);
@@ -103,9 +109,11 @@ async function checkOnce(
         versions,
         step: stepper(options, progress),
       };
-      await listObjects(parts);
+      const lists = !isService(options.store);
+      if (lists) await listObjects(parts);
+      const lookUp = lists ? [] : [lookUpNeeded];
       // The home's copies come after the store, which may be put right from them.
-      for (const part of [checkCatalog, checkVersions, checkStore])
+      for (const part of [checkCatalog, checkVersions, ...lookUp, checkStore])
         await asFarAsItReads(catalog, reporter, () => part(parts));
       const whole = only === undefined;
       const localManifests = whole ? await checkLocalManifests(parts) : 0;
@@ -122,7 +130,7 @@ async function checkOnce(
 }
 
 function summary(
-  { scratch, reporter, versions }: CheckParts,
+  { scratch, reporter, versions, catalogUrl }: CheckParts,
   local: { localManifests: number; cachedBlocks: number; mounts: CheckedMounts },
 ): CheckSummary {
   const unneeded = scratch.unneeded();
@@ -134,6 +142,7 @@ function summary(
     cachedBlocks: local.cachedBlocks,
     localManifests: local.localManifests,
     layers: local.mounts.layers,
+    catalogChecked: !isService(catalogUrl),
     inUse: local.mounts.inUse,
     findings: reporter.findings,
     repaired: reporter.repaired,

@@ -56,7 +56,7 @@ export async function chooseBase(
   const base = { workspace: version.workspace, seq: version.seq, root: version.root };
   const manifest = openManifest(await fetch(base.root));
   try {
-    if (request.readOnly) folder.writeBase(base);
+    if (request.readOnly) folder.writeStack({ base, retained: [] });
     else if (kept === undefined || !isSameBase(kept.base, base) || kept.numbersEnd === undefined) {
       const inUse = Math.max(manifest.nextIno, manifest.nextCookie);
       LayerSet.create(folder.dir, base, await reserveNumbers(catalog, base.workspace, inUse));

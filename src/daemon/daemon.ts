@@ -1,13 +1,13 @@
 import fs from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { openBlockStore, type BlockStore } from '../blocks/index.js';
-import { openCatalogInUse, type Catalog } from '../catalog/index.js';
-import { CairnError, homeLayout } from '../core/index.js';
+import { openCatalogInUse, type Catalog, type Version } from '../catalog/index.js';
+import { CairnError, homeLayout, messageOf } from '../core/index.js';
 import { fetchManifest, localManifestPath } from '../manifest/index.js';
 import type { SessionEnd } from '../fuse/index.js';
 import { openObjectStore, type ObjectStore } from '../objects/index.js';
 import { memoryBytes } from '../posix/index.js';
-import { LayerSet, Reserve, type BaseVersion } from '../upper/index.js';
+import { LayerSet, Reserve, type BaseVersion, type StackState } from '../upper/index.js';
 import { chooseBase, hasEdits } from './choose-base.js';
 import type { ControlRequest } from './control-protocol.js';
 import { serveControl } from './control-server.js';
@@ -17,6 +17,7 @@ import { HandedOver } from './handed-over.js';
 import type { MountedAs, MountRequest, MountStats, PublishQueue } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
 import { mountStatus } from './mount-status.js';
+import { Moves } from './moves.js';
 import { Prefetcher } from './prefetcher.js';
 import type { SessionClient } from './session-client.js';
 import { sendDescriptor, type SharedMount } from './shared-mount.js';
@@ -59,6 +60,8 @@ export class Daemon {
   readonly #impatience: AbortController;
   readonly #prefetcher: Prefetcher;
   readonly #snapshots: Snapshots | undefined;
+  /** Of a read-only mount that follows; a writable one's are its snapshots'. */
+  readonly #moves: Moves | undefined;
   readonly #follower: Follower | undefined;
   readonly #startedAtMs = performance.now();
 
@@ -123,27 +126,37 @@ export class Daemon {
         },
       },
     );
-    if (request.readOnly) return;
-    const snapshots = new Snapshots({
+    const means = {
       fd: FUSE_FD,
-      home: request.home,
-      dir: folder.dir,
-      mountpoint: request.mountpoint,
       manifestDir: homeLayout.manifests(request.home),
-      embedBelowBytes: request.embedBelowBytes,
       session: options.session,
       catalog: this.#catalog,
       objects: this.#objects,
       blocks: this.#blocks,
       log,
-    });
-    this.#snapshots = snapshots;
+    };
+    let moveToHead: (head: Version) => Promise<boolean>;
+    if (request.readOnly) {
+      const moves = new Moves({ ...means, stack: () => this.#stack() });
+      this.#moves = moves;
+      moveToHead = async () => await moves.toHead();
+    } else {
+      const snapshots = new Snapshots({
+        ...means,
+        home: request.home,
+        dir: folder.dir,
+        mountpoint: request.mountpoint,
+        embedBelowBytes: request.embedBelowBytes,
+      });
+      this.#snapshots = snapshots;
+      moveToHead = async (head) => await snapshots.follow(head);
+    }
     if (!request.follow) return;
     this.#follower = new Follower({
       workspace: request.workspace,
       catalog: this.#catalog,
-      seq: () => LayerSet.stateIn(folder.dir).base.seq,
-      moveToHead: async (head) => await snapshots.follow(head),
+      seq: () => this.#stack().base.seq,
+      moveToHead,
       log,
     });
   }
@@ -176,7 +189,7 @@ export class Daemon {
     await session.ready();
     await serveControl(folder, async (control, onStep) => await daemon.#answer(control, onStep));
     daemon.#snapshots?.resume(resumedEdits, tookOver);
-    daemon.#follower?.start();
+    void daemon.#goOn(tookOver);
     return {
       workspace: request.workspace,
       seq: base.seq,
@@ -186,6 +199,15 @@ export class Daemon {
       behindHead: !request.readOnly && (await isBehindHead(catalog, base)),
       daemonPid: process.pid,
     };
+  }
+
+  /** With a move that another daemon of this mount has begun, then with whatever comes. */
+  async #goOn(tookOver: boolean): Promise<void> {
+    await this.#moves?.finish(tookOver).catch((error: unknown) => {
+      const problem = messageOf(error);
+      this.#options.log.error({ problem }, 'programs may still see what was there before a move');
+    });
+    this.#follower?.start();
   }
 
   async #answer(control: ControlRequest, onStep: (step: string) => void): Promise<unknown> {
@@ -227,12 +249,18 @@ export class Daemon {
       dir: folder.dir,
       manifestDir: homeLayout.manifests(request.home),
       request,
-      base: this.#base,
+      base: this.#stack().base,
       headSeq: head?.seq,
       publishing: this.#publishQueue(),
       following: this.#follower?.state,
       limit,
     });
+  }
+
+  #stack(): StackState {
+    const { folder, request } = this.#options;
+    if (!request.readOnly) return LayerSet.stateIn(folder.dir);
+    return folder.stack() ?? { base: this.#base, retained: [] };
   }
 
   #publishQueue(): PublishQueue {

@@ -17,8 +17,8 @@ export function isManifestInUse(home: string, root: ManifestRoot): boolean {
 function rootsOf(folder: MountFolder): ManifestRoot[] {
   const request = folder.request();
   if (request === undefined) return [];
-  const layers = request.readOnly ? undefined : LayerSet.read(folder.dir);
-  if (layers === undefined) return [folder.base()].flatMap((base) => base?.root ?? []);
-  const { base, retained, movedFrom } = layers;
+  const stack = (request.readOnly ? undefined : LayerSet.read(folder.dir)) ?? folder.stack();
+  if (stack === undefined) return [];
+  const { base, retained, movedFrom } = stack;
   return [base.root, ...retained.map((stack) => stack.root), ...(movedFrom === undefined ? [] : [movedFrom])];
 }

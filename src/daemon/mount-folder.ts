@@ -9,7 +9,7 @@ import {
   systemCode,
   type JsonShape,
 } from '../core/index.js';
-import { BASE_VERSION_SHAPE, type BaseVersion } from '../upper/index.js';
+import { BASE_VERSION_SHAPE, RETAINED_SHAPE, type BaseVersion, type StackState } from '../upper/index.js';
 import type { MountRequest } from './mount-control.js';
 
 /** The name of its control socket in a mount's folder. */
@@ -101,13 +101,29 @@ export class MountFolder {
   }
 
   /** What a read-only mount stands on, for the daemon that takes over: the head may have moved since. */
-  writeBase(base: BaseVersion): void {
-    fs.writeFileSync(path.join(this.dir, 'base.json'), checkedLine(JSON.stringify(base)), { mode: 0o600 });
+  writeStack({ base, ...moves }: StackState): void {
+    const temporary = path.join(this.dir, 'base.json.new');
+    const flags = { mode: 0o600, flush: true };
+    fs.writeFileSync(temporary, checkedLine(JSON.stringify({ ...base, ...moves })), flags);
+    fs.renameSync(temporary, path.join(this.dir, 'base.json'));
   }
 
   /** Undefined while nothing was mounted read-only here. */
+  stack(): StackState | undefined {
+    const read = this.#readJson('base.json', BASE_VERSION_SHAPE) as
+      (BaseVersion & Partial<Omit<StackState, 'base'>>) | undefined;
+    if (read === undefined) return undefined;
+    const { workspace, seq, root, retained, movedFrom } = read;
+    return {
+      base: { workspace, seq, root },
+      // An earlier release wrote neither.
+      retained: isOfShape(retained, [RETAINED_SHAPE]) ? (retained ?? []) : [],
+      ...(isOfShape(movedFrom, 'digest') && movedFrom !== undefined && { movedFrom }),
+    };
+  }
+
   base(): BaseVersion | undefined {
-    return this.#readJson('base.json', BASE_VERSION_SHAPE) as BaseVersion | undefined;
+    return this.stack()?.base;
   }
 
   /** Nothing in it is needed any more. */

@@ -10,15 +10,15 @@ import {
   type TreeChanges,
 } from '../manifest/index.js';
 import type { ObjectStore } from '../objects/index.js';
-import { LayerSet, type LayerSetState } from '../upper/index.js';
+import type { StackState } from '../upper/index.js';
 import type { Logger } from './daemon-log.js';
 import type { SessionClient } from './session-client.js';
 
 export interface MovesOptions {
   /** The mount's /dev/fuse. */
   fd: number;
-  /** The mount's folder. */
-  dir: string;
+  /** What the mount stands on. */
+  stack: () => StackState;
   manifestDir: string;
   session: SessionClient;
   catalog: Catalog;
@@ -29,7 +29,7 @@ export interface MovesOptions {
 
 /**
  * Lets a mount go over to a version that shows another tree than it does, while programs use it: the session thread exchanges what is below the
- * active layer, then the kernel is told what it has to forget. Nobody else may change the mount's stack meanwhile.
+ * active layer, if there is one, then the kernel is told what it has to forget. Nobody else may change the mount's stack meanwhile.
  */
 export class Moves {
   readonly #options: MovesOptions;
@@ -43,7 +43,7 @@ export class Moves {
     const { catalog, session, log } = this.#options;
     // A move that the kernel was not told of, because something failed, must not be forgotten for another.
     await this.finish(true);
-    const { base } = this.#state();
+    const { base } = this.#options.stack();
     const { workspace, seq, root } = await catalog.version(base.workspace);
     if (seq === base.seq) return true;
     const changes = await this.#changes(base.root, root);
@@ -55,7 +55,7 @@ export class Moves {
 
   /** An earlier process may have moved the mount and died before the kernel knew. */
   async finish(tookOver: boolean): Promise<void> {
-    const { base, movedFrom } = this.#state();
+    const { base, movedFrom } = this.#options.stack();
     if (movedFrom === undefined) return;
     if (tookOver) await this.#tellKernel(await this.#changes(movedFrom, base.root));
     else await this.#options.session.settle();
@@ -83,9 +83,5 @@ export class Moves {
     } finally {
       earlier.close();
     }
-  }
-
-  #state(): LayerSetState {
-    return LayerSet.stateIn(this.#options.dir);
   }
 }

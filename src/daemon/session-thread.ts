@@ -20,6 +20,8 @@ import {
 import { OverlayFileSystem, type RetainedInode } from '../vfs/index.js';
 import { DiskRoom } from './disk-room.js';
 import { errorRecord } from './error-record.js';
+import { MountFolder } from './mount-folder.js';
+import { ReadOnlyStack } from './read-only-stack.js';
 import type { FromSession, SessionStart, ToSession } from './session-protocol.js';
 
 /**
@@ -30,6 +32,8 @@ class SessionThread {
   readonly #start: SessionStart;
   readonly #port: MessagePort;
   readonly #layers: LayerSet | undefined;
+  /** The layers, or what a mount without has in their place. */
+  readonly #stack: LayerSet | ReadOnlyStack;
   readonly #fileSystem: OverlayFileSystem;
   readonly #feeder: Feeder | undefined;
   readonly #room: DiskRoom | undefined;
@@ -48,6 +52,7 @@ class SessionThread {
           compact: () => this.#fileSystem.view.layers[0]?.compact(),
         });
     this.#layers = start.readOnly ? undefined : LayerSet.open(start.dir, this.#makeRoom);
+    this.#stack = this.#layers ?? new ReadOnlyStack(new MountFolder(start.dir), start.base);
     this.#fileSystem = new OverlayFileSystem({
       view: this.#openView(),
       readOnly: start.readOnly,
@@ -63,9 +68,7 @@ class SessionThread {
       this.#feeder = new Feeder(this.#fileSystem, start.feederRing, () => {
         this.#send({ kind: 'feederWanted' });
       });
-      this.#feeder.setRoot(
-        start.readOnly ? start.base.root : (this.#layers?.state.base.root ?? start.base.root),
-      );
+      this.#feeder.setRoot(this.#stack.state.base.root);
     }
     // A mount that starts afresh has no open files: stacks kept for those of an earlier one go.
     if (!start.tookOver && this.#layers?.state.retained.length !== 0) this.#layers?.retain([]);
@@ -179,7 +182,7 @@ class SessionThread {
         this.#send({ kind: 'moved', done: this.#move(message.base, message.changes) });
         break;
       case 'settle':
-        this.#writableLayers().settle();
+        this.#stack.settle();
         this.#send({ kind: 'settled' });
         break;
       case 'fold':
@@ -219,21 +222,21 @@ class SessionThread {
    * knows of the old tree is for the main thread to take back. Inodes that are gone stay for those who have them open.
    */
   #move(base: BaseVersion, changes: TreeChanges): boolean {
-    const layers = this.#writableLayers();
     const [active, ...below] = this.#fileSystem.view.layers;
-    if (active === undefined) throw new Error('a writable mount has an active layer');
     if (below.length > 0) return false;
     // No edits, and in the way all the same: after a while of work no directory would be without.
-    const leftover = changes.inodes.filter((ino) =>
-      hasOnlyTimesOf(active, ino, this.#fileSystem.view.below()),
-    );
-    if (editsAny(active, changes, new Set(leftover))) return false;
+    const leftover =
+      active === undefined
+        ? []
+        : changes.inodes.filter((ino) => hasOnlyTimesOf(active, ino, this.#fileSystem.view.below()));
+    if (active !== undefined && editsAny(active, changes, new Set(leftover))) return false;
     // What was removed here, is still open, and is there again as others have it, would be two things under one number.
     if (changes.added.some((ino) => this.#fileSystem.isUnlinked(ino))) return false;
-    active.forgetAttributes(leftover);
+    active?.forgetAttributes(leftover);
     const retained = this.#fileSystem.retainedWithout(changes.removed);
-    layers.move(base, this.#stacks(retained));
-    this.#fileSystem.replaceBelow(new MergedView([active], this.#manifest(base)), changes.removed);
+    this.#stack.move(base, this.#stacks(retained));
+    const layers = active === undefined ? [] : [active];
+    this.#fileSystem.replaceBelow(new MergedView(layers, this.#manifest(base)), changes.removed);
     this.#feeder?.moveTo(base.root, [...changes.inodes, ...changes.removed]);
     this.#keepOnly(retained);
     return true;
@@ -245,15 +248,15 @@ class SessionThread {
   }
 
   #openView(): MergedView {
-    if (this.#layers === undefined) return new MergedView([], this.#manifest(this.#start.base));
+    if (this.#layers === undefined) return new MergedView([], this.#manifest(this.#stack.state.base));
     const { activeId, sealed, base } = this.#layers.state;
     const below = sealed.map((layer) => this.#layer(layer.id, false)).reverse();
     return new MergedView([this.#layer(activeId, true), ...below], this.#manifest(base));
   }
 
   #openRetained(): RetainedInode[] {
-    if (this.#layers === undefined || !this.#start.tookOver) return [];
-    return this.#layers.state.retained.flatMap((stack) => {
+    if (!this.#start.tookOver) return [];
+    return this.#stack.state.retained.flatMap((stack) => {
       const layers = stack.layerIds.map((id) => this.#layer(id, false));
       const below = new MergedView(layers, this.#manifest(stack));
       return stack.inos.map((ino) => ({ ino, below }));

@@ -45,7 +45,9 @@ const EDITS: ReadonlySet<string> = new Set([
 
 export type SnapshotRequest = Extract<ControlRequest, { method: 'snapshot' }>;
 
-export interface SnapshotsOptions extends MovesOptions {
+export interface SnapshotsOptions extends Omit<MovesOptions, 'stack'> {
+  /** The mount's folder. */
+  dir: string;
   home: string;
   mountpoint: string;
   embedBelowBytes: number;
@@ -75,7 +77,7 @@ export class Snapshots {
 
   constructor(options: SnapshotsOptions) {
     this.#options = options;
-    this.#moves = new Moves(options);
+    this.#moves = new Moves({ ...options, stack: () => this.#state() });
     const { dir, manifestDir, blocks, objects } = options;
     this.#workingCopy = new WorkingCopy({
       dir: manifestDir,

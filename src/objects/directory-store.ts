@@ -1,4 +1,4 @@
-import { constants, type Dirent } from 'node:fs';
+import { constants, type Dirent, type Stats } from 'node:fs';
 import { link, open, readdir, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { addAbortSignal, type Readable } from 'node:stream';
@@ -13,7 +13,14 @@ import {
   isObjectKey,
   TEMPORARY_SEGMENT,
 } from './object-key.js';
-import type { GetOptions, ListOptions, ObjectStore, PutOptions, StoreCounters } from './object-store.js';
+import type {
+  GetOptions,
+  ListedObject,
+  ListOptions,
+  ObjectStore,
+  PutOptions,
+  StoreCounters,
+} from './object-store.js';
 import { newStoreCounters } from './store-counters.js';
 import { TemporaryFiles } from './temporary-files.js';
 
@@ -114,7 +121,7 @@ export class DirectoryStore implements ObjectStore {
   async put(key: string, body: Uint8Array, options: PutOptions = {}): Promise<'written' | 'exists'> {
     return this.#attempt('write', this.#name(key), options.signal, async () => {
       this.counters.requests.put += 1;
-      if (options.ifAbsent === true && (await this.#sizeOf(key)) !== undefined) {
+      if (options.ifAbsent === true && (await this.#statsOf(key)) !== undefined) {
         await this.#settle(key);
         return 'exists';
       }
@@ -142,7 +149,7 @@ export class DirectoryStore implements ObjectStore {
   ): Promise<{ sizeBytes: number } | undefined> {
     return this.#attempt('look up', this.#name(key), options.signal, async () => {
       this.counters.requests.head += 1;
-      const sizeBytes = await this.#sizeOf(key);
+      const sizeBytes = (await this.#statsOf(key))?.size;
       if (sizeBytes === undefined) {
         await this.#rootIsThere();
         return undefined;
@@ -153,7 +160,7 @@ export class DirectoryStore implements ObjectStore {
   }
 
   /** Holds the names of one folder at a time, for every folder on the way down. */
-  async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<{ key: string; sizeBytes: number }> {
+  async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ListedObject> {
     assertKeyPrefix(prefix);
     this.counters.requests.list += 1;
     const what = `the keys of ${this.url}`;
@@ -166,7 +173,7 @@ export class DirectoryStore implements ObjectStore {
     prefix: string,
     options: ListOptions,
     what: string,
-  ): AsyncGenerator<{ key: string; sizeBytes: number }> {
+  ): AsyncGenerator<ListedObject> {
     const entries = await this.#attempt('list', what, options.signal, () => readFolder(this.#path(folder)));
     for (const [name, isFolder] of entries) {
       const key = `${folder}${name}`;
@@ -176,8 +183,8 @@ export class DirectoryStore implements ObjectStore {
           options.after !== undefined && `${key}/` < options.after && !options.after.startsWith(`${key}/`);
         if (!wholeFolderIsBefore) yield* this.#listFolder(`${key}/`, prefix, options, what);
       } else if (options.after === undefined || key > options.after) {
-        const sizeBytes = await this.#attempt('list', what, options.signal, () => this.#sizeOf(key));
-        if (sizeBytes !== undefined) yield { key, sizeBytes };
+        const found = await this.#attempt('list', what, options.signal, () => this.#statsOf(key));
+        if (found !== undefined) yield { key, sizeBytes: found.size, modifiedAtMs: found.mtimeMs };
       }
     }
   }
@@ -236,10 +243,10 @@ export class DirectoryStore implements ObjectStore {
     }
   }
 
-  async #sizeOf(key: string): Promise<number | undefined> {
+  async #statsOf(key: string): Promise<Stats | undefined> {
     try {
       const stats = await stat(this.#path(key));
-      return stats.isFile() ? stats.size : undefined;
+      return stats.isFile() ? stats : undefined;
     } catch (error) {
       if (isMissing(error)) return undefined;
       throw error;

@@ -15,7 +15,14 @@ import { isObjectKey } from './object-key.js';
 import type { ObjectStore } from './object-store.js';
 import { RetryingStore } from './retrying-store.js';
 
-export type { GetOptions, ListOptions, ObjectStore, PutOptions, StoreCounters } from './object-store.js';
+export type {
+  GetOptions,
+  ListedObject,
+  ListOptions,
+  ObjectStore,
+  PutOptions,
+  StoreCounters,
+} from './object-store.js';
 
 const REQUEST_LIMITS = { reads: 32, writes: 16 };
 

@@ -1,6 +1,13 @@
 import { setMaxListeners } from 'node:events';
 import type { Readable } from 'node:stream';
-import type { GetOptions, ListOptions, ObjectStore, PutOptions, StoreCounters } from './object-store.js';
+import type {
+  GetOptions,
+  ListedObject,
+  ListOptions,
+  ObjectStore,
+  PutOptions,
+  StoreCounters,
+} from './object-store.js';
 
 export interface RequestLimits {
   /** Requests of `get`, `getStream`, `head` in flight. */
@@ -66,12 +73,16 @@ export class LimitedStore implements ObjectStore {
     return this.#reads.run(options?.signal, () => this.#inner.head(key, options));
   }
 
-  list(prefix: string, options?: ListOptions): AsyncIterable<{ key: string; sizeBytes: number }> {
+  list(prefix: string, options?: ListOptions): AsyncIterable<ListedObject> {
     return this.#inner.list(prefix, options);
   }
 
   delete(key: string, options?: { signal?: AbortSignal }): Promise<void> {
     return this.#writes.run(options?.signal, () => this.#inner.delete(key, options));
+  }
+
+  get presign(): ObjectStore['presign'] {
+    return this.#inner.presign?.bind(this.#inner);
   }
 
   close(): Promise<void> {

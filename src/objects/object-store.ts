@@ -43,6 +43,13 @@ export interface ListOptions {
   after?: string;
 }
 
+export interface ListedObject {
+  key: string;
+  sizeBytes: number;
+  /** When it was put, by the store's clock. */
+  modifiedAtMs: number;
+}
+
 /**
  * Immutable objects by key. A promise, whichever implementation stands behind it:
  *
@@ -77,10 +84,16 @@ export interface ObjectStore {
   head(key: string, options?: { signal?: AbortSignal }): Promise<{ sizeBytes: number } | undefined>;
 
   /** Keys that begin with `prefix` (characters, not whole segments), in byte order. */
-  list(prefix: string, options?: ListOptions): AsyncIterable<{ key: string; sizeBytes: number }>;
+  list(prefix: string, options?: ListOptions): AsyncIterable<ListedObject>;
 
   /** No error when there is none. */
   delete(key: string, options?: { signal?: AbortSignal }): Promise<void>;
+
+  /**
+   * A URL with which anybody may read the one object, or write it, for so many seconds, or less long where the store's own credentials end before. Who
+   * has it needs no credentials: it is a secret, for no log and no error. Absent where a store has none.
+   */
+  presign?: ((verb: 'GET' | 'PUT', key: string, seconds: number) => Promise<string>) | undefined;
 
   close(): Promise<void>;
 }

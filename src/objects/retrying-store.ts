@@ -1,7 +1,14 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CairnError, messageOf } from '../core/index.js';
-import type { GetOptions, ListOptions, ObjectStore, PutOptions, StoreCounters } from './object-store.js';
+import type {
+  GetOptions,
+  ListedObject,
+  ListOptions,
+  ObjectStore,
+  PutOptions,
+  StoreCounters,
+} from './object-store.js';
 
 export interface RetryPolicy {
   /** Attempts in all, the first included. */
@@ -89,7 +96,7 @@ export class RetryingStore implements ObjectStore {
     return this.#retried(options?.signal, () => this.#inner.head(key, options));
   }
 
-  async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<{ key: string; sizeBytes: number }> {
+  async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ListedObject> {
     let after = options.after;
     let attempts = this.#newAttempts(options.signal);
     for (;;) {
@@ -113,6 +120,13 @@ export class RetryingStore implements ObjectStore {
 
   delete(key: string, options?: { signal?: AbortSignal }): Promise<void> {
     return this.#retried(options?.signal, () => this.#inner.delete(key, options));
+  }
+
+  get presign(): ObjectStore['presign'] {
+    const { presign } = this.#inner;
+    if (presign === undefined) return undefined;
+    return (verb, key, seconds) =>
+      this.#retried(undefined, () => presign.call(this.#inner, verb, key, seconds));
   }
 
   close(): Promise<void> {

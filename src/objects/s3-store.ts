@@ -13,10 +13,18 @@ import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { CairnError } from '../core/index.js';
 import { bodyChunks, bodyStream, checkSize, GET_MAX_BYTES_DEFAULT, type BodySource } from './object-body.js';
 import { assertKeyPrefix, assertObjectKey, assertRange, isObjectKey } from './object-key.js';
-import type { GetOptions, ListOptions, ObjectStore, PutOptions, StoreCounters } from './object-store.js';
+import type {
+  GetOptions,
+  ListedObject,
+  ListOptions,
+  ObjectStore,
+  PutOptions,
+  StoreCounters,
+} from './object-store.js';
 import { READ_FILES_AGAIN, RenewableCredentials } from './s3-credentials.js';
 import { DirectGets, type DirectAnswer } from './s3-direct-get.js';
 import { nameOf, s3Error, statusOf } from './s3-errors.js';
+import { S3Presigner } from './s3-presigner.js';
 import { newStoreCounters } from './store-counters.js';
 
 /** A stream up to this is one request, a longer one is uploaded in parts of this: 10,000 parts are 156 GiB. */
@@ -36,6 +44,9 @@ export interface S3Timeouts {
   requestMs: number;
 }
 
+/** That credentials were replaced is noticed when the server refuses them in a request; signing a URL makes none. */
+const CREDENTIALS_TRIED_EVERY_MS = 5_000;
+
 const TIMEOUTS: S3Timeouts = { connectMs: 5_000, idleMs: 15_000, requestMs: 60_000 };
 
 /**
@@ -54,6 +65,9 @@ export class S3Store implements ObjectStore {
   readonly #timeouts: S3Timeouts;
   readonly #directGets: DirectGets;
   readonly #credentials: RenewableCredentials;
+  readonly #presigner: S3Presigner;
+  /** When they were last used only to see whether the server still takes them. */
+  #credentialsTriedAtMs = -Infinity;
 
   private constructor(client: S3Client, bucket: string, prefix: string, timeouts: S3Timeouts) {
     this.url = prefix === '' ? `s3://${bucket}` : `s3://${bucket}/${prefix}`;
@@ -63,6 +77,7 @@ export class S3Store implements ObjectStore {
     this.#timeouts = timeouts;
     this.#directGets = new DirectGets(client);
     this.#credentials = new RenewableCredentials(client);
+    this.#presigner = new S3Presigner(client);
     this.#countRequests();
   }
 
@@ -184,7 +199,7 @@ export class S3Store implements ObjectStore {
     });
   }
 
-  async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<{ key: string; sizeBytes: number }> {
+  async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ListedObject> {
     assertKeyPrefix(prefix);
     const position = options.after === undefined ? {} : { StartAfter: `${this.#keyPrefix}${options.after}` };
     let continuation: string | undefined;
@@ -197,9 +212,10 @@ export class S3Store implements ObjectStore {
       const page = await this.#request('list', `the keys of ${this.url}`, options.signal, (abortSignal) =>
         this.#client.send(command, { abortSignal }),
       );
-      for (const { Key, Size } of page.Contents ?? []) {
+      for (const { Key, Size, LastModified } of page.Contents ?? []) {
         const key = Key?.slice(this.#keyPrefix.length) ?? '';
-        if (isObjectKey(key)) yield { key, sizeBytes: Size ?? 0 };
+        const modifiedAtMs = LastModified?.getTime() ?? Date.now();
+        if (isObjectKey(key)) yield { key, sizeBytes: Size ?? 0, modifiedAtMs };
       }
       continuation = page.IsTruncated === true ? page.NextContinuationToken : undefined;
     } while (continuation !== undefined);
@@ -212,6 +228,18 @@ export class S3Store implements ObjectStore {
       } catch (error) {
         if (nameOf(error) !== 'NoSuchKey') throw error;
       }
+    });
+  }
+
+  async presign(verb: 'GET' | 'PUT', key: string, seconds: number): Promise<string> {
+    if (performance.now() - this.#credentialsTriedAtMs > CREDENTIALS_TRIED_EVERY_MS) {
+      this.#credentialsTriedAtMs = performance.now();
+      // A GET, because a HEAD is not told why it is refused. What else may be wrong is for who uses the URL.
+      await this.get(key, { range: { start: 0, end: 1 } }).catch(ignoreFailure);
+    }
+    return this.#request('sign a URL for', this.#name(key), undefined, async () => {
+      const { Bucket: bucket, Key } = this.#object(key);
+      return await this.#presigner.url({ verb, bucket, key: Key, seconds });
     });
   }
 
@@ -355,6 +383,8 @@ async function configuredRegion(): Promise<string> {
     probe.destroy();
   }
 }
+
+function ignoreFailure(): void {}
 
 function bodyOf(answer: GetObjectCommandOutput): Readable {
   if (answer.Body instanceof Readable) return answer.Body;

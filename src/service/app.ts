@@ -22,6 +22,7 @@ import { describeRoutes } from './openapi.js';
 import { HeldBlocks } from './publishing/held-blocks.js';
 import { blockRoutes } from './routes/blocks.js';
 import { changeRoutes } from './routes/changes.js';
+import { directRoutes } from './routes/direct.js';
 import { publicationRoutes } from './routes/publications.js';
 import { healthRoutes } from './routes/health.js';
 import { tokenRoutes } from './routes/tokens.js';
@@ -93,6 +94,7 @@ export async function buildApp(context: ServiceContext, options: AppOptions = {}
     await commitRoutes(routes, context, held);
     await versionRoutes(routes, context);
     await blockRoutes(routes, context, held);
+    await directRoutes(routes, context, held);
     await publicationRoutes(routes, context, held, checkPublication);
     await changeRoutes(routes, context);
   });

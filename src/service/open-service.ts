@@ -5,7 +5,9 @@ import { openBlockStore } from '../blocks/index.js';
 import { openServiceCatalog } from '../catalog/index.js';
 import { openObjectStore } from '../objects/index.js';
 import type { ServiceContext } from './context.js';
+import { DirectUrls } from './direct-urls.js';
 import { HeadPublisher } from './publishing/head-publisher.js';
+import { StagedBlocks } from './publishing/staged-blocks.js';
 import { OpenManifests } from './open-manifests.js';
 
 export interface ServiceParts {
@@ -16,6 +18,8 @@ export interface ServiceParts {
   /** The service's own folder; made when it is not there. */
   dir: string;
   cacheBudgetBytes: number;
+  /** Clients exchange blocks with the store themselves. */
+  direct?: boolean | undefined;
   log: Logger;
 }
 
@@ -23,7 +27,7 @@ export interface OpenService {
   context: ServiceContext;
   /** Tells those who wait on purpose that the service ends. */
   beginToClose(): void;
-  /** Deletes what has been in the trash for its term. */
+  /** Deletes what has been in the trash, or lay uploaded and unused, for its term. */
   sweep(): Promise<void>;
   /** Closes all of it. */
   close(): Promise<void>;
@@ -43,6 +47,7 @@ export async function openService(parts: ServiceParts): Promise<OpenService> {
     opened.push(serviceCatalog);
     const objects = await openObjectStore(parts.store, { inUse: !(await catalog.isEmpty()) });
     opened.push(objects);
+    const direct = parts.direct === true ? new DirectUrls(objects) : undefined;
     const blocks = await openBlockStore({
       objects,
       cacheDir: join(dir, 'cache'),
@@ -52,6 +57,7 @@ export async function openService(parts: ServiceParts): Promise<OpenService> {
     const manifests = await OpenManifests.at({ dir, blocks, objects });
     opened.push(manifests);
     const publisher = new HeadPublisher({ catalog, objects, blocks, manifests });
+    const staged = new StagedBlocks({ catalog, objects, blocks, blockAccess });
     const closing = new AbortController();
     return {
       context: {
@@ -64,6 +70,8 @@ export async function openService(parts: ServiceParts): Promise<OpenService> {
         blocks,
         manifests,
         publisher,
+        staged,
+        direct,
         log,
         dir,
         closing: closing.signal,
@@ -77,6 +85,7 @@ export async function openService(parts: ServiceParts): Promise<OpenService> {
           log.info({ workspaces: names }, 'workspaces whose time in the trash is over are gone');
         await blockAccess.expire(Date.now());
         await commits.expire(Date.now());
+        if (direct !== undefined) await staged.expire(Date.now());
       },
       close,
     };

@@ -34,7 +34,7 @@ export async function serve(options: ServeOptions): Promise<RunningService> {
     const sockets = new BusySockets(app.server);
     const sweeper = setInterval(() => {
       opened.sweep().catch((error: unknown) => {
-        context.log.error({ err: error }, 'the trash could not be emptied');
+        context.log.error({ err: error }, 'what is to go could not be deleted');
       });
     }, SWEEP_MS).unref();
     await app.listen({ host: options.host, port: options.port });

@@ -60,6 +60,9 @@ export interface LayerSetState {
   movedFrom?: ManifestRoot;
 }
 
+/** What of a stack changes when its mount goes over to another version. */
+export type StackState = Pick<LayerSetState, 'base' | 'retained' | 'movedFrom'>;
+
 /** Numbers for what a mount makes: the first inode, the first cookie, and where what was reserved of both ends. */
 export interface LayerNumbers {
   ino: Ino;
@@ -67,12 +70,19 @@ export interface LayerNumbers {
   end: number;
 }
 
+/** Of a `RetainedStack` in JSON. */
+export const RETAINED_SHAPE = {
+  layerIds: ['count'],
+  root: 'digest',
+  inos: ['count'],
+} as const satisfies JsonShape;
+
 const STATE_SHAPE: JsonShape = {
   format: 'count',
   base: BASE_VERSION_SHAPE,
   activeId: 'count',
   sealed: [{ id: 'count', publishId: 'text', message: 'text', author: 'text', sealedAtMs: 'count' }],
-  retained: [{ layerIds: ['count'], root: 'digest', inos: ['count'] }],
+  retained: [RETAINED_SHAPE],
 };
 
 /**

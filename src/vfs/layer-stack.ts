@@ -68,7 +68,9 @@ export class LayerStack {
   viewOf(ino: Ino): MergedView {
     if (this.#retained.size === 0) return this.#view;
     const below = this.#retained.get(ino);
-    return below === undefined ? this.#view : new MergedView([this.active, ...below.layers], below.manifest);
+    if (below === undefined) return this.#view;
+    const active = this.#view.layers.slice(0, 1);
+    return new MergedView([...active, ...below.layers], below.manifest);
   }
 
   /** Throws ESTALE for one that is not there. */
@@ -76,7 +78,8 @@ export class LayerStack {
     const inode = this.viewOf(ino).inode(ino);
     if (inode === undefined) throw fsError('ESTALE');
     // Another writer's version may have taken the name away that it has in the stack it is read from.
-    const lostItsName = inode.nlink > 0 && this.#retained.has(ino) && this.active.inode(ino) === undefined;
+    const [active] = this.#view.layers;
+    const lostItsName = inode.nlink > 0 && this.#retained.has(ino) && active?.inode(ino) === undefined;
     return lostItsName ? { ...inode, nlink: 0 } : inode;
   }
 

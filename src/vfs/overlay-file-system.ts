@@ -100,7 +100,7 @@ export class OverlayFileSystem implements FileSystem {
     this.#stack = new LayerStack(options.view, options.tookOver ? options.retained : []);
     this.#copyUp = new CopyUp(this.#stack);
     this.readOnly = options.readOnly;
-    this.#lookupsKnownFrom = options.tookOver ? (options.view.layers[0]?.nextIno ?? 0) : 0;
+    this.#lookupsKnownFrom = options.tookOver ? (options.view.layers[0]?.nextIno ?? Infinity) : 0;
     this.#lookupsKnownTo = options.tookOver ? (options.numbersEnd ?? Infinity) : Infinity;
     this.#clock = options.clock;
     this.#diskPath = options.diskPath;
@@ -124,7 +124,7 @@ export class OverlayFileSystem implements FileSystem {
   }
 
   /**
-   * The stack became `view`: the same active layer over one that shows the same tree, but that it has no inodes `removed`. Inodes without a name go on
+   * The stack became `view`: the same active layer, or none as before, over one that shows the same tree, but that it has no inodes `removed`. Inodes without a name go on
    * reading from the old stack, which the caller keeps open for them (`retained`).
    */
   replaceBelow(view: MergedView, removed: readonly Ino[] = []): void {

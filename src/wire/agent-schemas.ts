@@ -37,6 +37,14 @@ export const knownRequestSchema = z.object({
 
 export const knownSchema = z.object({ contents: z.array(contentRowSchema), blocks: z.array(idSchema) });
 
+export const blockUrlsRequestSchema = z.object({ blocks: z.array(idSchema).max(KNOWN_MAX) });
+
+export const blockUrlsSchema = z.object({
+  direct: z.boolean().describe('False: the service does not send its clients to the store; there are none.'),
+  seconds: count.describe('How long they are good.'),
+  urls: z.record(z.string(), z.url()).describe('By block. A secret each: who has one needs no token.'),
+});
+
 export const numbersRequestSchema = z.object({ atLeast: count });
 export const numbersSchema = z.object({ first: count });
 

@@ -79,6 +79,12 @@ export const openCommitSchema = z.object({
   id: z.string(),
   base: count,
   missing: z.array(idSchema).describe('Blocks to upload before it can be finished.'),
+  uploads: z
+    .record(z.string(), z.url())
+    .optional()
+    .describe(
+      'Of a service that sends its clients to the store: where to put the first 1,000 of them instead, without the token; a secret each, good for minutes. POST …/uploads tells more.',
+    ),
   expiresAtMs: count,
   version: versionSchema.optional().describe('What it became.'),
 });

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
 import { CairnError, messageOf, systemCode } from '../core/index.js';
+import { answerOf, bodyWithin } from './http-answer.js';
 import { problemOf, type ServiceProblem } from './problem.js';
 
 /** As an object store has it: so many attempts, and none begun later than this after the first. */
@@ -14,6 +15,9 @@ const ANSWER_LIMIT_MS = 60_000;
 
 /** A JSON document, at most; and one line of a listing. */
 const DOCUMENT_MAX_BYTES = 16 * 1024 * 1024;
+
+/** The one status that keeps the method. */
+const REDIRECT = 307;
 
 const WORTH_A_RETRY = new Set([429, 502, 503, 504]);
 
@@ -30,6 +34,8 @@ export interface ServiceRequest {
   signal?: AbortSignal | undefined;
   /** A POST or PATCH that may be done twice; everything else may. */
   repeatable?: boolean;
+  /** A redirect is an answer, too. It is followed by nobody: a token goes to the service it is for and nowhere else. */
+  mayRedirect?: boolean;
   /** Instead of a minute, for a request that the service holds back on purpose. */
   answerLimitMs?: number;
 }
@@ -61,6 +67,17 @@ export class ServiceClient {
   /** The answer's bytes; more than `maxBytes` of them are `corrupt`. A body that breaks off is asked for again. */
   async bytes(request: ServiceRequest, maxBytes: number): Promise<Buffer> {
     return await this.#retried(request, async (response) => await this.#bodyOf(response, maxBytes));
+  }
+
+  /** The answer's bytes, or at which URL they are. */
+  async bytesOrLocation(request: ServiceRequest, maxBytes: number): Promise<Buffer | URL> {
+    return await this.#retried({ ...request, mayRedirect: true }, async (response) => {
+      if (response.status !== REDIRECT) return await this.#bodyOf(response, maxBytes);
+      await response.body?.cancel();
+      const location = response.headers.get('location') ?? '';
+      if (!URL.canParse(location)) throw this.#corrupt('it redirects to what is no URL');
+      return new URL(location);
+    });
   }
 
   /** For an answer of which only that it came matters. */
@@ -106,7 +123,8 @@ export class ServiceClient {
       let pauseMs = Math.min(PAUSE_MAX_MS, FIRST_PAUSE_MS * 2 ** attempt) * (0.5 + Math.random() / 2);
       try {
         const response = await this.#send(request);
-        if (response.ok || response.status === 304) return await read(response);
+        const isElsewhere = request.mayRedirect === true && response.status === REDIRECT;
+        if (response.ok || response.status === 304 || isElsewhere) return await read(response);
         const problem = await this.#problem(response);
         const isRefused = response.status === 429;
         if (!WORTH_A_RETRY.has(response.status) || !(mayRepeat || isRefused)) throw problem;
@@ -133,30 +151,21 @@ export class ServiceClient {
     for (const [name, value] of Object.entries(request.query ?? {})) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
-    const limit = new AbortController();
-    const timer = setTimeout(() => {
-      limit.abort(new Error(`no answer for ${String(answerLimitMs / 1000)} s`));
-    }, answerLimitMs);
     this.requests += 1;
-    try {
-      return await fetch(url, {
-        method,
-        headers: {
-          ...(this.#token !== undefined && { authorization: `Bearer ${this.#token}` }),
-          ...(json !== undefined && { 'content-type': 'application/json' }),
-          ...(body !== undefined && { 'content-type': 'application/octet-stream' }),
-          ...request.headers,
-        },
-        body:
-          json !== undefined ? JSON.stringify(json) : ((body?.() ?? null) as RequestInit['body'] & object),
-        // A token goes to the service it is for and nowhere else.
-        redirect: 'error',
-        signal: signal === undefined ? limit.signal : AbortSignal.any([limit.signal, signal]),
-        ...(body !== undefined && { duplex: 'half' }),
-      });
-    } finally {
-      clearTimeout(timer);
-    }
+    const init: RequestInit = {
+      method,
+      headers: {
+        ...(this.#token !== undefined && { authorization: `Bearer ${this.#token}` }),
+        ...(json !== undefined && { 'content-type': 'application/json' }),
+        ...(body !== undefined && { 'content-type': 'application/octet-stream' }),
+        ...request.headers,
+      },
+      body: json !== undefined ? JSON.stringify(json) : ((body?.() ?? null) as RequestInit['body'] & object),
+      // A token goes to the service it is for and nowhere else.
+      redirect: request.mayRedirect === true ? 'manual' : 'error',
+      ...(body !== undefined && { duplex: 'half' }),
+    };
+    return await answerOf(url, init, answerLimitMs, signal);
   }
 
   async #problem(response: Response): Promise<ServiceProblem> {
@@ -165,15 +174,9 @@ export class ServiceClient {
   }
 
   async #bodyOf(response: Response, maxBytes: number): Promise<Buffer> {
-    const parts: Uint8Array[] = [];
-    let length = 0;
-    const body: AsyncIterable<Uint8Array> = response.body ?? emptyBody();
-    for await (const part of body) {
-      length += part.length;
-      if (length > maxBytes) throw this.#corrupt(`the answer has more than ${String(maxBytes)} bytes`);
-      parts.push(part);
-    }
-    return Buffer.concat(parts);
+    const bytes = await bodyWithin(response, maxBytes);
+    if (bytes === undefined) throw this.#corrupt(`the answer has more than ${String(maxBytes)} bytes`);
+    return bytes;
   }
 
   #parsed<Schema extends z.ZodType>(schema: Schema, text: string): z.output<Schema> {

@@ -228,7 +228,10 @@ export async function objectStoreContract(
         `after ${after}`,
       );
     }
-    for await (const { key, sizeBytes } of store.list('')) t.equal(sizeBytes, key.length);
+    for await (const { key, sizeBytes, modifiedAtMs } of store.list('')) {
+      t.equal(sizeBytes, key.length);
+      t.ok(Math.abs(Date.now() - modifiedAtMs) < 3_600_000, 'it was put just now');
+    }
   });
 
   await withStore('a listing is complete beyond a page of 1,000', async (t, store) => {

@@ -25,7 +25,7 @@ const BASE = { workspace: 'work', seq: 3, root: 'ab'.repeat(32) as ManifestRoot 
 t.test('every flipped byte and every truncation of what a mount wrote down is refused', (t) => {
   const folder = new MountFolder(join(t.testdir({}), 'mounts', 'mount'));
   folder.create(REQUEST);
-  folder.writeBase(BASE);
+  folder.writeStack({ base: BASE, retained: [] });
   t.match(folder.request(), REQUEST);
   t.same(folder.base(), BASE);
   for (const [name, read] of [

@@ -198,6 +198,41 @@ await t.test('credentials that have ended are asked for again, where they come f
   }
 });
 
+await t.test(
+  'URLs are signed with the credentials of now, also where nothing else is asked of the store',
+  async (t) => {
+    const proxy = await proxied(t);
+    const file = join(t.testdir({}), 'credentials');
+    const { AWS_ACCESS_KEY_ID: id = '', AWS_SECRET_ACCESS_KEY: secret = '' } = server.env;
+    const write = (accessKeyId: string): void => {
+      writeFileSync(
+        file,
+        `[default]\naws_access_key_id = ${accessKeyId}\naws_secret_access_key = ${secret}\n`,
+      );
+    };
+    withEnvironment(t, {
+      AWS_ACCESS_KEY_ID: undefined,
+      AWS_SECRET_ACCESS_KEY: undefined,
+      AWS_SHARED_CREDENTIALS_FILE: file,
+    });
+    proxy.choose = ({ headers }) =>
+      String(headers.authorization).includes('AKENDED')
+        ? { kind: 'status', status: 403, code: 'InvalidAccessKeyId' }
+        : undefined;
+    write('AKENDED000000000');
+    const store = await S3Store.open('test', 'presigned');
+    t.teardown(() => store.close());
+    t.match(await store.presign('PUT', 'object', 60), /AKENDED/, 'there are no others');
+    write(id);
+    let url = '';
+    for (let times = 0; times < RENEWAL_LOOKS && !url.includes(id); times += 1) {
+      url = await store.presign('PUT', 'object', 60);
+      await new Promise((resolve) => setTimeout(resolve, RENEWAL_LOOK_MS));
+    }
+    t.equal((await fetch(url, { method: 'PUT', body: 'bytes' })).status, 200);
+  },
+);
+
 async function errorOf(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
     () => undefined,

@@ -33,6 +33,33 @@ await t.test('a long stream goes in parts, each of them counted', async (t) => {
   t.same(await store.head('large'), { sizeBytes: 40 * MIB });
 });
 
+await t.test('a presigned URL is for one object and one verb, and ends', async (t) => {
+  const store = await openObjectStore(server.newUrl());
+  t.teardown(() => store.close());
+  const presign = async (verb: 'GET' | 'PUT', key: string, seconds = 300): Promise<string> =>
+    (await store.presign?.(verb, key, seconds)) ?? '';
+  const status = async (url: string, method: string): Promise<number> => {
+    const response = await fetch(url, { method });
+    await response.arrayBuffer();
+    return response.status;
+  };
+  // The first is the SDK's own, and those after it are not.
+  for (const key of ['blocks/aa/first', 'blocks/bb/second']) {
+    const put = await presign('PUT', key);
+    const written = await fetch(put, { method: 'PUT', body: key });
+    t.equal(written.status, 200, key);
+    t.equal((await store.get(key)).toString(), key);
+    const get = await presign('GET', key);
+    t.equal(await (await fetch(get)).text(), key);
+    t.equal(await status(get, 'PUT'), 403, 'what reads does not write');
+    t.equal(await status(put, 'GET'), 403, 'nor the other way round');
+    t.equal(await status(get.replace(key, 'blocks/cc/third'), 'GET'), 403, 'and it is of this object alone');
+  }
+  const short = await presign('GET', 'blocks/aa/first', 1);
+  for (let ended = false; !ended;) ended = (await status(short, 'GET')) === 403;
+  t.equal(store.counters.requests.put, 0, 'signing sends nothing');
+});
+
 await t.test('a bucket that is not there is not found, by name', async (t) => {
   const store = await openObjectStore('s3://no-such-bucket/prefix');
   t.teardown(() => store.close());

@@ -18,6 +18,7 @@ if (whyNoMounts !== undefined) {
 } else {
   if (whyNoServer !== undefined) t.comment(`over SQLite: ${whyNoServer}`);
   t.test('two machines with nothing but a URL and a token edit, follow, and conflict', twoMachines);
+  t.test('with --direct two machines exchange blocks through S3, and the service passes none on', direct);
   t.test('a service killed in every phase of a snapshot: each is one version, and whole', killed);
   t.test('without the service a mount goes on, and what waited is published when it is back', offline);
   t.test(`${String(AGENTS)} machines mount at once`, manyAgents);
@@ -83,6 +84,33 @@ async function twoMachines(t: Test): Promise<void> {
   t.match((await one.cairn(['log', 'work'])).stderr, /credentials.json can be read by others/);
   await sh('/', `chmod 600 ${kept}`);
   t.notOk(one.log().includes(secret.slice(0, 40)), 'no log has the token');
+}
+
+async function direct(t: Test): Promise<void> {
+  const center = await Center.start(t, '--direct');
+  const [one, other] = [await center.machine('one'), await center.machine('other')];
+  await workspace(center, one);
+  const ours = (await one.mount('work', 'ours')).mountpoint;
+  const theirs = (await other.mount('work', 'theirs', '--follow', '--read-only')).mountpoint;
+  await sh(
+    ours,
+    'head -c 3000000 /dev/urandom > large; for i in 1 2 3; do head -c 5000 /dev/urandom > dir/$i; done',
+  );
+  center.relay.requests.length = 0;
+  t.match(await one.snapshot(ours), { created: true, seq: 2 });
+  const asked = center.relay.requests.map(({ method, path }) => `${method} ${path}`);
+  t.ok(
+    asked.some((request) => request.endsWith('/uploads')),
+    asked.join(', '),
+  );
+  await isAt({ home: other, mountpoint: theirs }, 2);
+  t.same(await differences(ours, theirs), []);
+  const passed = center.relay.requests.filter(
+    ({ method, path }) =>
+      path.startsWith('/v1/blocks/') && (method === 'PUT' || !path.includes('direct=true')),
+  );
+  t.same(passed, []);
+  for (const machine of [one, other]) t.notMatch(machine.log(), /X-Amz-/);
 }
 
 async function killed(t: Test): Promise<void> {

@@ -33,14 +33,18 @@ export class Center {
   #process: ChildProcess | undefined;
   #port = 0;
 
-  private constructor(site: Site, env: Record<string, string>, relay: Relay) {
+  readonly #options: readonly string[];
+
+  private constructor(site: Site, env: Record<string, string>, relay: Relay, options: readonly string[]) {
+    this.#options = options;
     this.site = site;
     this.relay = relay;
     this.#home = site.home('center');
     this.#env = env;
   }
 
-  static async start(t: Test): Promise<Center> {
+  /** @param options of `cairn serve`. */
+  static async start(t: Test, ...options: string[]): Promise<Center> {
     const site = await Site.start(t, 'S3');
     const postgres = whyNoServer === undefined ? await startPostgres() : undefined;
     const relay = await Relay.start();
@@ -48,6 +52,7 @@ export class Center {
       site,
       postgres === undefined ? {} : { CAIRN_CATALOG: await postgres.newUrl() },
       relay,
+      options,
     );
     // Mounts first: a teardown runs before those that were asked for earlier.
     t.teardown(async () => {
@@ -70,6 +75,7 @@ export class Center {
       '--listen',
       `127.0.0.1:${String(this.#port)}`,
       '--json',
+      ...this.#options,
     ]);
     const child = spawn(command, args, {
       env: { PATH: process.env['PATH'] ?? '', ...this.#home.environment(), ...this.#env },

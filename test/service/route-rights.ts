@@ -28,6 +28,8 @@ export const ROUTE_RIGHTS: Readonly<Record<string, string>> = {
   'HEAD /v1/manifests/:id': 'any token',
   'PUT /v1/manifests/:id': 'any token',
   'POST /v1/workspaces/:ws/known': 'read everywhere',
+  'POST /v1/workspaces/:ws/urls': 'read everywhere',
+  'POST /v1/workspaces/:ws/uploads': 'write everywhere',
   'POST /v1/workspaces/:ws/numbers': 'write everywhere',
   'POST /v1/workspaces/:ws/publications': 'write everywhere',
   'GET /v1/workspaces/:ws/publications/:publishId': 'read everywhere',

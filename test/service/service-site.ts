@@ -34,7 +34,13 @@ export interface ServiceSite {
 /** A service of its own on 127.0.0.1: over SQLite and a folder, or the catalog and store that are given. Ends with the test. */
 export async function startServiceSite(
   t: Test,
-  options: { catalog?: string; store?: string; dir?: string; requestsPerSecond?: number } = {},
+  options: {
+    catalog?: string;
+    store?: string;
+    dir?: string;
+    requestsPerSecond?: number;
+    direct?: boolean;
+  } = {},
 ): Promise<ServiceSite> {
   const dir = options.dir ?? scratchFolder(t);
   const log: string[] = [];
@@ -46,6 +52,7 @@ export async function startServiceSite(
       store: options.store ?? pathToFileURL(join(dir, 'store')).href,
       dir: join(dir, 'service'),
       requestsPerSecond: options.requestsPerSecond,
+      direct: options.direct,
       cacheBudgetBytes: 256 * 1024 * 1024,
       log: pino({ level: 'debug' }, { write: (line) => void log.push(line) }),
     });

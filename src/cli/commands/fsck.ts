@@ -33,7 +33,7 @@ function pathText(paths: readonly Buffer[], count: number): string {
   return more > 0 ? `${shown} and ${countText(more, 'more path')}` : shown;
 }
 
-function summaryLines(summary: CheckSummary, tookMs: number): string[] {
+function summaryLines(summary: CheckSummary, catalog: string, tookMs: number): string[] {
   const { inUse, unneededBlocks, unneededBytes, findings, repaired, left } = summary;
   const checked = [
     countText(summary.versions, 'version'),
@@ -44,6 +44,11 @@ function summaryLines(summary: CheckSummary, tookMs: number): string[] {
   ].join(', ');
   return [
     ...inUse.map((dir) => `in use, its edits were not checked: ${dir}`),
+    ...(summary.catalogChecked
+      ? []
+      : [
+          `the rows of the catalog were not checked: for that run cairn fsck where the service ${catalog} runs`,
+        ]),
     ...(unneededBlocks > 0
       ? [
           `no version checked needs ${countText(unneededBlocks, 'block')} of the store, ${sizeText(unneededBytes)}`,
@@ -62,7 +67,8 @@ export const fsckCommand = defineCommand({
   details: `Checks the catalog, every version (its manifest, its blocks in the store, its paths in the catalog), the cached blocks and manifests,
 and the edits of mounts that are not in use. Changes nothing, unless --repair is given. Each finding is one line: what is damaged, the
 versions and paths it concerns, and what can be done. Ends with exit code 1 when something is wrong, and is left.
-With a workspace all its versions and edits are checked, and not the cache.`,
+With a workspace all its versions and edits are checked, and not the cache. Through a service, what its token may read is checked, but not the
+rows of its catalog, and nothing of it is repaired.`,
   positionals: [{ name: 'workspace', describe: 'name[@version] (default: everything)', optional: true }],
   options: {
     'read-data': { type: 'boolean', describe: 'also fetch every block, and verify it' },
@@ -75,6 +81,7 @@ With a workspace all its versions and edits are checked, and not the cache.`,
     ['fsck', 'everything, without reading the content of files'],
     ['fsck demo --read-data', 'every byte of all versions of demo'],
     ['fsck --repair', 'and put right what can be'],
+    ['fsck --catalog https://cairn.example.com', 'what a service has, and what this machine has of it'],
   ],
   run: async ({ workspace }, options, { settings, output }) => {
     const reference = workspace === undefined ? undefined : parseReference(workspace);
@@ -107,7 +114,7 @@ With a workspace all its versions and edits are checked, and not the cache.`,
     });
     const tookMs = performance.now() - startMs;
     await output.document({ ...summary, tookMs });
-    for (const line of summaryLines(summary, tookMs)) await output.line(line);
+    for (const line of summaryLines(summary, settings.catalog, tookMs)) await output.line(line);
     return summary.left === 0;
   },
 });

@@ -52,16 +52,11 @@ async function requestedSeq(
   }
 }
 
-/** Only the head moves. A read-only mount promises one version. */
-function checkFollows({ version }: VersionReference, readOnly: boolean): void {
+/** Only the head moves. */
+function checkFollows({ version }: VersionReference): void {
   if (version.kind !== 'head') {
     throw new CairnError('usage', '--follow shows the newest version, not a given one', {
       hint: 'name the workspace alone, or leave out --follow',
-    });
-  }
-  if (readOnly) {
-    throw new CairnError('usage', '--follow and --read-only do not go together', {
-      hint: 'a --read-only mount shows one version; leave out one of the two',
     });
   }
 }
@@ -163,7 +158,7 @@ export const mountCommand = defineCommand({
     const { service, text } = splitServiceUrl(workspace);
     const reference = parseReference(text);
     const place = service === undefined ? settings : { ...settings, catalog: service, store: service };
-    if (options.follow) checkFollows(reference, options['read-only']);
+    if (options.follow) checkFollows(reference);
     const mountpoint = await resolveMountpoint(settings.home, dir);
     await ensureHome(settings.home);
     const mounted = await startMount({

@@ -50,6 +50,10 @@ export const serveCommand = defineCommand({
     listen: { type: 'string', describe: `address and port, ${LISTEN_DEFAULT} unless given` },
     'tls-cert': { type: 'string', describe: 'file of the certificate and its chain (PEM)' },
     'tls-key': { type: 'string', describe: 'file of its key (PEM)' },
+    direct: {
+      type: 'boolean',
+      describe: 'send clients to the store in S3 for blocks, by presigned URLs, instead of passing them on',
+    },
     rate: { type: 'string', describe: 'requests a second of one token, at most: 2000 unless given' },
     'log-level': { type: 'string', describe: 'fatal, error, warn, info, debug or trace (CAIRN_LOG_LEVEL)' },
   },
@@ -57,6 +61,7 @@ export const serveCommand = defineCommand({
     ['serve', 'for this machine'],
     ['serve --listen :7420 --tls-cert cert.pem --tls-key key.pem', 'for others'],
     ['serve --catalog postgres://cairn@db/cairn --store s3://bucket/cairn', 'what several can serve'],
+    ['serve --store s3://bucket/cairn --direct', 'and blocks go between machines and the bucket'],
   ],
   run: async (_arguments, options, { settings, output }) => {
     const { host, port } = parseListen(options.listen ?? LISTEN_DEFAULT);
@@ -74,6 +79,7 @@ export const serveCommand = defineCommand({
         store: settings.store,
         dir: join(settings.home, 'service'),
         cacheBudgetBytes: settings.cacheBudgetBytes,
+        direct: options.direct,
         log: pino({ level: settings.logLevel, base: null }, pino.destination(2)),
       });
       await output.document({ url: service.url });

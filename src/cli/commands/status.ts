@@ -64,7 +64,7 @@ ${CHANGE_LETTERS_HELP}`,
     if (status.truncated) await output.line('… and more: see --limit');
     if (status.entries.length === 0 && !status.readOnly) await output.line('no changes');
     if (status.upperBytes > 0) await output.line(`edits take ${sizeText(status.upperBytes)} on disk`);
-    if (status.following !== undefined) await output.line(followingLine(status.following));
+    if (status.following !== undefined) await output.line(followingLine(status.following, status.readOnly));
     for (const line of publishingLines(status.publishing, Date.now())) await output.line(line);
   },
 });

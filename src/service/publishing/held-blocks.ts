@@ -72,6 +72,12 @@ export class HeldBlocks {
     return await this.#blockAccess.held(workspace, ids);
   }
 
+  /** Those of `ids` that it does not hold. */
+  async missing(workspace: string, ids: readonly BlockId[]): Promise<BlockId[]> {
+    const held = await this.held(workspace, ids);
+    return ids.filter((id) => !held.has(id));
+  }
+
   /**
    * Those of `ids` that are stored in blocks of which the workspace holds each: readers of a workspace get its blocks, and with them the files of others that
    * stand beside.

@@ -1,10 +1,11 @@
 import { BLOCK_OBJECT_MAX_BYTES, blockKey, type StoredBlock } from '../../blocks/index.js';
 import type { ContentRow } from '../../catalog/index.js';
-import { PACKED_FILE_MAX_BYTES, type BlockId } from '../../core/index.js';
+import { PACKED_FILE_MAX_BYTES } from '../../core/index.js';
 import { RecentBlocks, type PathChange } from '../../snapshot/index.js';
 import { blocksOf } from './commit-changes.js';
 import type { ServiceContext } from '../context.js';
 import type { HeldBlocks } from './held-blocks.js';
+import { takeMissing } from './take-missing.js';
 import { HttpProblem } from '../http-problem.js';
 import { verifyContent } from './verify-content.js';
 
@@ -21,10 +22,10 @@ export interface CommittedContent {
 export async function verifyCommit(
   workspace: string,
   changes: readonly PathChange[],
-  { catalog, blocks, objects }: ServiceContext,
+  { catalog, blocks, objects, staged }: ServiceContext,
   held: HeldBlocks,
 ): Promise<CommittedContent> {
-  const missing = await missingBlocks(workspace, changes, held);
+  const missing = await takeMissing(workspace, [...blocksOf(changes)], held, staged);
   if (missing.length > 0) {
     throw new HttpProblem(409, 'missing-blocks', `${String(missing.length)} blocks are missing`, {
       hint: 'upload what GET of the commit lists as missing',
@@ -62,17 +63,6 @@ function distinctContents(changes: readonly PathChange[]): ContentRow[] {
     contents.set(JSON.stringify(row), row);
   }
   return [...contents.values()];
-}
-
-/** Blocks that the changes refer to and the workspace does not hold. */
-export async function missingBlocks(
-  workspace: string,
-  changes: readonly PathChange[],
-  held: HeldBlocks,
-): Promise<BlockId[]> {
-  const ids = [...blocksOf(changes)];
-  const heldIds = await held.held(workspace, ids);
-  return ids.filter((id) => !heldIds.has(id));
 }
 
 function unfit(why: string): HttpProblem {

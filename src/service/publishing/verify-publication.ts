@@ -4,6 +4,7 @@ import { resolvePath, type ManifestReader } from '../../manifest/index.js';
 import type { ServiceContext } from '../context.js';
 import type { HeldBlocks } from './held-blocks.js';
 import { HttpProblem } from '../http-problem.js';
+import { takeMissing } from './take-missing.js';
 import type { ReceivedPublication } from './received-publication.js';
 import { verifyContent } from './verify-content.js';
 
@@ -17,7 +18,7 @@ const IDS_TOLD = 3;
  */
 export async function verifyPublication(
   publication: ReceivedPublication,
-  { catalog, blockAccess, blocks }: ServiceContext,
+  { catalog, blockAccess, blocks, staged }: ServiceContext,
   held: HeldBlocks,
 ): Promise<Set<BlockId>> {
   const { workspace, root, parentSeq } = publication;
@@ -30,9 +31,7 @@ export async function verifyPublication(
     );
   }
   const requireHeld = async (ids: Iterable<BlockId>): Promise<void> => {
-    const asked = [...ids];
-    const there = await held.held(workspace, asked);
-    const missing = asked.filter((id) => !there.has(id));
+    const missing = await takeMissing(workspace, [...ids], held, staged);
     if (missing.length > 0) throw notUploaded(missing);
   };
   if (!(await blockAccess.holdsManifest(workspace, root)))

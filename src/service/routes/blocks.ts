@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import { BLOCK_OBJECT_MAX_BYTES, blockKey, decodeBlock } from '../../blocks/index.js';
-import type { Catalog } from '../../catalog/index.js';
 import { CairnError, type BlockId, type ManifestRoot } from '../../core/index.js';
 import { decodeIndex, manifestKey } from '../../manifest/index.js';
 import { idSchema, workspaceNameSchema, type Access } from '../../wire/index.js';
 import { authorize } from '../access/enforce-access.js';
 import type { ServiceContext } from '../context.js';
 import type { HeldBlocks } from '../publishing/held-blocks.js';
+import { requireWorkspace } from '../publishing/require-workspace.js';
 import type { ServiceApp } from '../service-app.js';
 
 /** An index object: 40 bytes for each run of a manifest's pieces. */
@@ -18,6 +18,10 @@ const IMMUTABLE = 'private, max-age=31536000, immutable';
 const params = z.object({ id: idSchema });
 const readQuery = z.object({
   workspace: workspaceNameSchema.optional().describe('Where it is held: then nowhere else is looked.'),
+  direct: z
+    .enum(['true', 'false'])
+    .default('false')
+    .describe('Whether a redirect to the store will do, from a service that has one to give.'),
 });
 const writeQuery = z.object({
   workspace: workspaceNameSchema.describe('For a version of which it is stored.'),
@@ -28,7 +32,7 @@ const OBJECT_TYPE = 'application/octet-stream';
 /** Blocks and the indexes of manifests, as the store has them. */
 export async function blockRoutes(
   app: ServiceApp,
-  { catalog, blockAccess, objects }: ServiceContext,
+  { catalog, blockAccess, objects, direct }: ServiceContext,
   held: HeldBlocks,
 ): Promise<void> {
   const kinds = [
@@ -67,7 +71,11 @@ export async function blockRoutes(
           params,
           querystring: readQuery,
           produces: [OBJECT_TYPE],
-          response: { 200: bytesSchema, 304: z.null() },
+          response: {
+            200: bytesSchema,
+            304: z.null(),
+            307: z.null().describe('Read it there, without the token.'),
+          },
         },
         handler: async (request, reply) => {
           const { id } = request.params;
@@ -80,6 +88,11 @@ export async function blockRoutes(
             const size = (await objects.head(kind.keyOf(id)))?.sizeBytes;
             if (size === undefined) throw none(kind.name, id);
             return await reply.header('content-length', size).send();
+          }
+          if (direct !== undefined && request.query.direct === 'true') {
+            const url = await direct.toRead(kind.keyOf(id));
+            // The URL is a secret, and ends.
+            return await reply.code(307).headers({ location: url, 'cache-control': 'no-store' }).send(null);
           }
           const bytes = await objects.get(kind.keyOf(id), { maxBytes: kind.maxBytes, expected: true });
           return await reply.serializer(asItIs).send(bytes);
@@ -121,12 +134,6 @@ export async function blockRoutes(
 /** Fastify types a serializer's answer as text; bytes go as they are. */
 function asItIs(body: unknown): string {
   return body as string;
-}
-
-/** A first import stores before there is a version, and so before there is a workspace: who may make one need not have made it. */
-async function requireWorkspace(catalog: Catalog, access: Access, workspace: string): Promise<void> {
-  if (access.allows(workspace, 'admin')) await catalog.ensureWorkspace(workspace);
-  else await catalog.workspace(workspace);
 }
 
 /** A block holds files of other paths as well. */

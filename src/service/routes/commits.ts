@@ -10,17 +10,20 @@ import {
   textSchema,
   workspaceNameSchema,
 } from '../../wire/index.js';
-import { decodeChanges, encodeChanges, storedChanges } from '../publishing/commit-changes.js';
+import { blocksOf, decodeChanges, encodeChanges, storedChanges } from '../publishing/commit-changes.js';
 import type { ServiceContext } from '../context.js';
 import type { HeldBlocks } from '../publishing/held-blocks.js';
 import { heldPacker } from '../publishing/held-packer.js';
 import { HttpProblem } from '../http-problem.js';
 import { recorded } from '../publishing/recorded.js';
 import type { ServiceApp } from '../service-app.js';
-import { missingBlocks, verifyCommit } from '../publishing/verify-commit.js';
+import { verifyCommit } from '../publishing/verify-commit.js';
 
 /** What changes, with what small files hold: some 200,000 changes. */
 const COMMIT_MAX_BYTES = 128 * 1024 * 1024;
+
+/** Of a first import there are more; they are asked for as they are needed. */
+const UPLOADS_TOLD = 1000;
 
 const BYTES_TYPE = 'application/octet-stream';
 
@@ -33,7 +36,7 @@ export async function commitRoutes(
   context: ServiceContext,
   held: HeldBlocks,
 ): Promise<void> {
-  const { catalog, commits, blocks, blockAccess, publisher } = context;
+  const { catalog, commits, blocks, blockAccess, publisher, staged, direct } = context;
 
   const publishedBy = (workspace: string, key: string): Promise<Version | undefined> =>
     catalog.published(workspace, publishIdOf(key));
@@ -43,7 +46,12 @@ export async function commitRoutes(
     const about = { id, base, expiresAtMs };
     if (seq !== undefined) return { ...about, missing: [], version: await catalog.version(workspace, seq) };
     const changes = decodeChanges(await commits.changes(id));
-    return { ...about, missing: await missingBlocks(workspace, changes, held) };
+    const notHeld = await held.missing(workspace, [...blocksOf(changes)]);
+    if (direct === undefined || notHeld.length === 0) return { ...about, missing: notHeld };
+    const putAlready = await staged.all(workspace);
+    const missing = notHeld.filter((id) => !putAlready.has(id));
+    const prefix = await staged.prefixOf(workspace);
+    return { ...about, missing, uploads: await direct.toPutBlocks(prefix, missing.slice(0, UPLOADS_TOLD)) };
   };
 
   const openCommit = async (workspace: string, id: string): Promise<OpenCommit> => {
