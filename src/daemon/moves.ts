@@ -1,7 +1,7 @@
 import type { BlockStore } from '../blocks/index.js';
 import type { Catalog } from '../catalog/index.js';
-import type { ManifestRoot } from '../core/index.js';
-import { invalidateEntry, invalidateInode } from '../fuse/index.js';
+import type { Ino, ManifestRoot } from '../core/index.js';
+import { deleteEntry, invalidateEntry, invalidateInode } from '../fuse/index.js';
 import {
   fetchManifest,
   localManifestPath,
@@ -47,7 +47,10 @@ export class Moves {
     const { workspace, seq, root } = await catalog.version(base.workspace);
     if (seq === base.seq) return true;
     const changes = await this.#changes(base.root, root);
-    if (!(await session.move({ workspace, seq, root }, changes))) return false;
+    const target = { workspace, seq, root };
+    let moved = await session.move(target, changes, []);
+    if (moved.open.length > 0) moved = await session.move(target, changes, await this.#forgotten(moved.open));
+    if (!moved.done) return false;
     await this.#tellKernel(changes);
     log.info({ workspace, seq, inodes: changes.inodes.length, removed: changes.removed.length }, 'moved on');
     return true;
@@ -61,9 +64,22 @@ export class Moves {
     else await this.#options.session.settle();
   }
 
+  /**
+   * Those of the inodes without a name that the kernel does not know, so that nobody has them open: what it knew before a daemon died was counted by
+   * nobody.
+   */
+  async #forgotten(inos: readonly Ino[]): Promise<Ino[]> {
+    const forgotten: Ino[] = [];
+    for (const ino of inos) if (!(await invalidateInode(this.#options.fd, ino))) forgotten.push(ino);
+    return forgotten;
+  }
+
   async #tellKernel({ inodes, removed, names }: TreeChanges): Promise<void> {
     const { fd, session } = this.#options;
-    for (const { parent, name } of names) await invalidateEntry(fd, parent, name);
+    for (const { parent, name, removed: ino } of names) {
+      if (ino === undefined) await invalidateEntry(fd, parent, name);
+      else await deleteEntry(fd, parent, ino, name);
+    }
     // Who has open what is gone is to see that it has no name any more, and nothing in it.
     for (const ino of [...inodes, ...removed]) await invalidateInode(fd, ino);
     await session.settle();

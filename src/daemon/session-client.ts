@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import type { BlockCounters } from '../blocks/index.js';
-import type { BlockId } from '../core/index.js';
+import type { BlockId, Ino } from '../core/index.js';
 import {
   createFeederRing,
   pushedFiles,
@@ -121,10 +121,15 @@ export class SessionClient {
     await this.#ask({ kind: 'adopt', layerId, base });
   }
 
-  /** False when an edit is in the way; nothing has changed then. */
-  async move(base: BaseVersion, changes: TreeChanges): Promise<boolean> {
-    const answer = await this.#ask({ kind: 'move', base, changes });
-    return answer.kind === 'moved' && answer.done;
+  /** Where an edit is in the way, or something `open`, nothing has changed. */
+  async move(
+    base: BaseVersion,
+    changes: TreeChanges,
+    forgotten: readonly Ino[],
+  ): Promise<{ done: boolean; open: readonly Ino[] }> {
+    const answer = await this.#ask({ kind: 'move', base, changes, forgotten });
+    if (answer.kind !== 'moved') throw new Error('the session answered something else');
+    return answer;
   }
 
   async settle(): Promise<void> {

@@ -30,8 +30,11 @@ export type ToSession =
   | { kind: 'seal'; sealed: Omit<SealedLayer, 'id'>; numbers: LayerNumbers | undefined }
   /** The oldest sealed layer was published as `base`, whose manifest is in the manifest folder. Asked twice, done once. */
   | { kind: 'adopt'; layerId: number; base: BaseVersion }
-  /** To go over to another tree: `base` with its changes from the one the mount stands on. Refused where an edit is in the way. */
-  | { kind: 'move'; base: BaseVersion; changes: TreeChanges }
+  /**
+   * To go over to another tree: `base` with its changes from the one the mount stands on. Refused where an edit is in the way. `forgotten`: inodes without a
+   * name that the kernel does not know.
+   */
+  | { kind: 'move'; base: BaseVersion; changes: TreeChanges; forgotten: readonly Ino[] }
   /** The kernel has been told of all that the last move changed. */
   | { kind: 'settle' }
   /** To commit all that was answered to the layer's database, for others to read. */
@@ -55,7 +58,8 @@ export type FromSession =
   | { kind: 'used'; block: BlockId }
   | { kind: 'sealed'; layer: SealedLayer }
   | { kind: 'adopted' }
-  | { kind: 'moved'; done: boolean }
+  /** `open`: of what would be there again, what had lost its name and may be open. */
+  | { kind: 'moved'; done: boolean; open: readonly Ino[] }
   | { kind: 'settled' }
   | { kind: 'folded' }
   | { kind: 'counters'; blocks: BlockCounters }

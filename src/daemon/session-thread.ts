@@ -179,7 +179,7 @@ class SessionThread {
         this.#adopt(message.layerId, message.base);
         break;
       case 'move':
-        this.#send({ kind: 'moved', done: this.#move(message.base, message.changes) });
+        this.#move(message.base, message.changes, message.forgotten);
         break;
       case 'settle':
         this.#stack.settle();
@@ -217,11 +217,19 @@ class SessionThread {
     this.#send({ kind: 'adopted' });
   }
 
+  #move(base: BaseVersion, changes: TreeChanges, forgotten: readonly Ino[]): void {
+    for (const ino of forgotten) this.#fileSystem.forgotten(ino);
+    // What was removed here, is still open, and is there again as others have it, would be two things under one number.
+    const open = changes.added.filter((ino) => this.#fileSystem.isUnlinked(ino));
+    const done = open.length === 0 && this.#putBelow(base, changes);
+    this.#send({ kind: 'moved', done, open });
+  }
+
   /**
    * Puts another tree below the active layer: false, and nothing has happened, where that holds an edit of anything that differs, or a sealed one is there. What the kernel
    * knows of the old tree is for the main thread to take back. Inodes that are gone stay for those who have them open.
    */
-  #move(base: BaseVersion, changes: TreeChanges): boolean {
+  #putBelow(base: BaseVersion, changes: TreeChanges): boolean {
     const [active, ...below] = this.#fileSystem.view.layers;
     if (below.length > 0) return false;
     // No edits, and in the way all the same: after a while of work no directory would be without.
@@ -230,8 +238,6 @@ class SessionThread {
         ? []
         : changes.inodes.filter((ino) => hasOnlyTimesOf(active, ino, this.#fileSystem.view.below()));
     if (active !== undefined && editsAny(active, changes, new Set(leftover))) return false;
-    // What was removed here, is still open, and is there again as others have it, would be two things under one number.
-    if (changes.added.some((ino) => this.#fileSystem.isUnlinked(ino))) return false;
     active?.forgetAttributes(leftover);
     const retained = this.#fileSystem.retainedWithout(changes.removed);
     this.#stack.move(base, this.#stacks(retained));
@@ -322,12 +328,12 @@ class SessionThread {
 /** `but` not what it has of these inodes. */
 function editsAny(
   layer: UpperLayer,
-  { inodes, removed, names }: TreeChanges,
+  { inodes, removed, added, names }: TreeChanges,
   but: ReadonlySet<Ino>,
 ): boolean {
   return (
     inodes.some((ino) => !but.has(ino) && layer.inode(ino) !== undefined) ||
-    removed.some((ino) => layer.inode(ino) !== undefined) ||
+    [...removed, ...added].some((ino) => layer.inode(ino) !== undefined) ||
     // Across threads a Buffer arrives as a plain Uint8Array.
     names.some(
       ({ parent, name }) =>

@@ -2,23 +2,24 @@ import { write } from 'node:fs';
 import { promisify } from 'node:util';
 import { systemCode, type Ino } from '../core/index.js';
 import { notification } from './notification.js';
-import { NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_INODE } from './protocol.js';
+import { NOTIFY_DELETE, NOTIFY_INVAL_ENTRY, NOTIFY_INVAL_INODE } from './protocol.js';
 
 const INODE_BYTES = 24;
 const ENTRY_BYTES = 16;
+const DELETE_BYTES = 24;
 
 const writeAsync = promisify(write);
 
 /**
  * Has the kernel forget an inode's attributes and all its pages, of a directory its listing; pages changed through a mapping are written back
  * first. Waits for the locks of pages and directories, which requests that were not answered yet may hold: so it runs on a thread of the pool,
- * and never on one that answers requests (law 10).
+ * and never on one that answers requests (law 10). False when the kernel does not know the inode: then nobody has it open.
  */
-export async function invalidateInode(fd: number, ino: Ino): Promise<void> {
+export async function invalidateInode(fd: number, ino: Ino): Promise<boolean> {
   const body = Buffer.alloc(INODE_BYTES);
   body.writeBigUInt64LE(BigInt(ino), 0);
   // From offset 0, length 0: all of it.
-  await notify(fd, NOTIFY_INVAL_INODE, body);
+  return await notify(fd, NOTIFY_INVAL_INODE, body);
 }
 
 /** Has the kernel forget what a name stands for, also that it stands for nothing. Waits as `invalidateInode` does. */
@@ -30,11 +31,31 @@ export async function invalidateEntry(fd: number, parent: Ino, name: Buffer): Pr
   await notify(fd, NOTIFY_INVAL_ENTRY, body);
 }
 
-async function notify(fd: number, code: number, body: Buffer): Promise<void> {
+/**
+ * As `invalidateEntry`, for a name whose inode `ino` has no name any more: the kernel lets it go as soon as nobody has it open, and does not keep it for
+ * later.
+ */
+export async function deleteEntry(fd: number, parent: Ino, ino: Ino, name: Buffer): Promise<void> {
+  const body = Buffer.alloc(DELETE_BYTES + name.length + 1);
+  body.writeBigUInt64LE(BigInt(parent), 0);
+  body.writeBigUInt64LE(BigInt(ino), 8);
+  body.writeUInt32LE(name.length, 16);
+  name.copy(body, DELETE_BYTES);
+  await notify(fd, NOTIFY_DELETE, body);
+}
+
+/**
+ * What the kernel says where there is nothing to forget (the inode or the name is not known, or the mount is gone), and of what is deleted: that something is
+ * mounted or open in it. The name is forgotten all the same.
+ */
+const NOTHING_LEFT_TO_DO = ['ENOENT', 'ENOTDIR', 'ENODEV', 'EBUSY', 'ENOTEMPTY'];
+
+async function notify(fd: number, code: number, body: Buffer): Promise<boolean> {
   try {
     await writeAsync(fd, notification(code, body));
+    return true;
   } catch (error) {
-    // The kernel does not know the inode or the name, or the mount is gone.
-    if (!['ENOENT', 'ENOTDIR', 'ENODEV'].includes(systemCode(error) ?? '')) throw error;
+    if (!NOTHING_LEFT_TO_DO.includes(systemCode(error) ?? '')) throw error;
+    return false;
   }
 }

@@ -98,6 +98,7 @@ export const WRITE_KILL_SUIDGID = 1 << 2;
 export const NOTIFY_INVAL_INODE = 2;
 export const NOTIFY_INVAL_ENTRY = 3;
 export const NOTIFY_STORE = 4;
+export const NOTIFY_DELETE = 6;
 export const NOTIFY_RESEND = 7;
 
 /** STATX_BASIC_STATS and STATX_BTIME (linux/stat.h). */

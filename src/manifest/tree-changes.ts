@@ -10,8 +10,8 @@ export interface TreeChanges {
   removed: Ino[];
   /** Inodes the earlier tree does not have. */
   added: Ino[];
-  /** Names that stand for something else, for nothing any more, or for something now. */
-  names: { parent: Ino; name: Buffer }[];
+  /** Names that stand for something else, for nothing any more, or for something now. `removed`: what one stood for, if the later tree does not have that. */
+  names: { parent: Ino; name: Buffer; removed: Ino | undefined }[];
 }
 
 /**
@@ -21,7 +21,8 @@ export interface TreeChanges {
 export function treeChanges(earlier: ManifestReader, later: ManifestReader): TreeChanges {
   const comparison = new ManifestComparison(earlier, later);
   try {
-    const names = [...comparison.entriesGone(), ...comparison.entriesAdded()];
+    const gone = [...comparison.entriesGone()];
+    const names = [...gone, ...comparison.entriesAdded()];
     const differing = new Set(comparison.changedInodes({ allTimes: true }));
     // What a directory holds, and how many names an inode has.
     for (const { parent, ino } of names) differing.add(parent).add(ino);
@@ -32,11 +33,17 @@ export function treeChanges(earlier: ManifestReader, later: ManifestReader): Tre
     }));
     const inosOf = (before: boolean, after: boolean): Ino[] =>
       found.filter((one) => one.before === before && one.after === after).map(({ ino }) => ino);
+    const removed = inosOf(true, false);
+    const isRemoved = new Set(removed);
     return {
       inodes: inosOf(true, true),
-      removed: inosOf(true, false),
+      removed,
       added: inosOf(false, true),
-      names: names.map(({ parent, name }) => ({ parent, name })),
+      names: names.map(({ parent, name, ino }) => ({
+        parent,
+        name,
+        removed: isRemoved.has(ino) ? ino : undefined,
+      })),
     };
   } finally {
     comparison.close();

@@ -182,7 +182,15 @@ export class OverlayFileSystem implements FileSystem {
 
   forget(ino: Ino, count: number): void {
     const left = this.#lookups.subtract(ino, count);
-    if (left > 0 || !this.#unlinked.has(ino) || !this.#countsAll(ino)) return;
+    if (left === 0 && this.#unlinked.has(ino) && this.#countsAll(ino)) this.#letGo(ino);
+  }
+
+  /** The kernel does not know the inode, whatever was counted. */
+  forgotten(ino: Ino): void {
+    if (this.#unlinked.has(ino)) this.#letGo(ino);
+  }
+
+  #letGo(ino: Ino): void {
     this.#unlinked.delete(ino);
     this.#stack.release(ino);
     this.#dropInode(ino);

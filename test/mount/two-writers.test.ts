@@ -1,6 +1,7 @@
-import { randomInt } from 'node:crypto';
+import { randomInt, randomUUID } from 'node:crypto';
 import { readdirSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import { openCatalog } from '../../src/catalog/index.js';
 import type { SnapshotResult } from '../../src/daemon/index.js';
 import { whyNoMounts } from './ordinary-user.js';
 import {
@@ -30,6 +31,8 @@ if (whyNoMounts !== undefined) {
   t.test('a rebase merges file by file, and the mount shows what others did', merged);
   t.test('what the kernel and programs knew is true after a rebase', kernelKnowledge);
   t.test('a file removed here and changed there comes back when nobody has the old one open', comesBack);
+  t.test('also after the daemon that knew who has it open died', comesBackAfterDeath);
+  t.test('files that others remove and bring back, with daemons dying, are shown', broughtBack);
   t.test('a daemon killed in a rebase: nothing is lost, done twice or half shown', killedInRebase);
   t.test('a rebase under a program that never stops', underWork);
   t.test(`${String(STORM_WRITERS)} writers that never agree end with one tree and every file`, storm);
@@ -175,6 +178,59 @@ async function comesBack(t: Test): Promise<void> {
   t.match(await rebase(us), { created: false, rebased: { moved: true } });
   t.equal(await sh(us.mountpoint, 'cat both.txt'), 'theirs\n');
   await showsItsVersion(t, us, 'ours-3');
+}
+
+async function comesBackAfterDeath(t: Test): Promise<void> {
+  const { site, us, them } = await twoWriters(t);
+  const [ready, go] = [`${site.base}/ready`, `${site.base}/go`];
+  const script = 'exec 3<both.txt; rm both.txt; touch "$1"; until [ -e "$2" ]; do sleep 0.05; done; cat <&3';
+  const program = run(['sh', '-ec', script, 'sh', ready, go], { cwd: us.mountpoint });
+  await until('it is removed', () => Promise.resolve(readdirSync(site.base).includes('ready')));
+  kill((await us.home.stats(us.mountpoint)).daemon.pid);
+  await sh(them.mountpoint, 'echo theirs > both.txt');
+  await them.home.snapshot(them.mountpoint);
+  t.match(await rebase(us), { created: true, seq: 3, rebased: { moved: false } });
+  writeFileSync(go, '');
+  t.match(await program, { code: 0, stdout: 'base' }, 'who had it open reads what it was');
+  t.match(await rebase(us), { created: false, rebased: { moved: true } });
+  t.equal(await sh(us.mountpoint, 'cat both.txt'), 'theirs\n');
+  await showsItsVersion(t, us, 'ours-3');
+}
+
+/** A directory that goes and comes again under its number. */
+async function broughtBack(t: Test): Promise<void> {
+  const { us, them } = await twoWriters(t);
+  await sh(us.mountpoint, 'cat gone/inner dir/kept; stat gone');
+  kill((await us.home.stats(us.mountpoint)).daemon.pid);
+  await sh(them.mountpoint, 'rm -r gone; rm dir/kept');
+  await them.home.snapshot(them.mountpoint);
+  t.match(await rebase(us), { rebased: { moved: true } });
+  t.equal(await sh(us.mountpoint, 'ls gone dir/kept 2> /dev/null || echo none'), 'none\n');
+  await restoreFirst(us.home);
+  t.match(await rebase(us), { rebased: { moved: true } });
+  t.equal(await sh(us.mountpoint, 'cat gone/inner dir/kept'), 'basebase');
+  await showsItsVersion(t, us, 'ours-again');
+}
+
+/** Makes the first version's tree that of a new head. */
+async function restoreFirst(home: Home): Promise<void> {
+  const catalog = await openCatalog(home.environment()['CAIRN_CATALOG'] ?? '');
+  try {
+    const first = await catalog.version('work', 1);
+    const { seq } = await catalog.version('work');
+    const changes = await catalog.changes('work', seq, 1);
+    await catalog.publish({
+      ...first,
+      parentSeq: seq,
+      publishId: randomUUID(),
+      blocks: [],
+      contents: [],
+      removed: changes.flatMap(({ path, before }) => (before === undefined ? [] : [path])),
+      added: changes.flatMap(({ after }) => (after === undefined ? [] : [after])),
+    });
+  } finally {
+    await catalog.close();
+  }
 }
 
 async function killedInRebase(t: Test): Promise<void> {
