@@ -92,18 +92,18 @@ async function direct(t: Test): Promise<void> {
   await workspace(center, one);
   const ours = (await one.mount('work', 'ours')).mountpoint;
   const theirs = (await other.mount('work', 'theirs', '--follow', '--read-only')).mountpoint;
-  await sh(
-    ours,
-    'head -c 3000000 /dev/urandom > large; for i in 1 2 3; do head -c 5000 /dev/urandom > dir/$i; done',
-  );
-  center.relay.requests.length = 0;
+  await sh(ours, 'head -c 3000000 /dev/urandom > large');
   t.match(await one.snapshot(ours), { created: true, seq: 2 });
-  const asked = center.relay.requests.map(({ method, path }) => `${method} ${path}`);
-  t.ok(
-    asked.some((request) => request.endsWith('/uploads')),
-    asked.join(', '),
-  );
-  await isAt({ home: other, mountpoint: theirs }, 2);
+  await sh(ours, 'for i in 1 2 3; do head -c 1000 /dev/urandom > dir/$i; done');
+  const before = center.relay.requests.length;
+  t.match(await one.snapshot(ours), { created: true, seq: 3 });
+  const publishing = center.relay.requests
+    .slice(before)
+    .filter(({ method, path }) => method !== 'GET' || path.includes('publications'));
+  const asked = publishing.map(({ method, path }) => `${method} ${path}`).join(', ');
+  t.match(asked, /\/uploads/);
+  t.ok(roundTrips(publishing) <= 6, `with where to put blocks, and those of the manifest: ${asked}`);
+  await isAt({ home: other, mountpoint: theirs }, 3);
   t.same(await differences(ours, theirs), []);
   const passed = center.relay.requests.filter(
     ({ method, path }) =>
