@@ -7,6 +7,7 @@ import { randomInt } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import t, { type Test } from 'tap';
+import type { SnapshotResult } from '../../src/daemon/index.js';
 import { FaultyProxy, QUICK_FAULTS, randomFaults } from '../fixtures/faulty-proxy.js';
 import { startPostgres } from '../fixtures/postgres-server.js';
 import { randomNumbers } from '../fixtures/random-numbers.js';
@@ -197,8 +198,12 @@ async function disturb(
 
 /** All that was done on any machine is on all of them, and everything is whole. */
 async function agree(t: Test, machines: readonly Machine[]): Promise<void> {
-  for (const { home, mountpoint } of [...machines, ...machines]) {
-    await home.json(['snapshot', mountpoint, '--rebase'], { limit_s: LIMIT_S });
+  const rebase = async ({ home, mountpoint }: Machine): Promise<SnapshotResult> =>
+    (await home.json(['snapshot', mountpoint, '--rebase'], { limit_s: LIMIT_S })) as SnapshotResult;
+  for (const machine of machines) await rebase(machine);
+  for (const machine of machines) {
+    const { rebased } = await rebase(machine);
+    t.equal(rebased?.moved, true, `nothing keeps ${machine.name} from what others did`);
   }
   const [first] = machines;
   if (first === undefined) return;
