@@ -53,6 +53,10 @@ export class CatalogRepair {
       this.#database.exec(
         `CREATE TEMP TABLE now (path BLOB PRIMARY KEY, hash BLOB, size INTEGER NOT NULL, mode INTEGER NOT NULL) WITHOUT ROWID`,
       );
+      // The rows are whole, whatever a base has.
+      this.#database
+        .prepare('UPDATE workspace SET base_workspace_id = NULL, base_seq = NULL WHERE id = ?')
+        .run(id);
       for await (const version of versions) this.#addVersion(id, version);
       this.#database.exec('DROP TABLE now; COMMIT');
     } catch (error) {

@@ -31,14 +31,17 @@ export async function migrateToLatest(
   throw error instanceof Error ? error : new Error('the migrations failed', { cause: error });
 }
 
-/** Whether all migrations of this release have run on a catalog. Only reads. Throws `unsupported` as `migrateToLatest` does. */
+/** Whether there is a catalog of this release. Only reads. Throws `unsupported` for one of an earlier or a later release. */
 export async function isMigrated(
   db: Kysely<CatalogSchema>,
   dialect: SchemaDialect,
   url: string,
-): Promise<'wholly' | 'in part' | 'not at all'> {
-  if (!(await isBehind(db, catalogMigrations(dialect), url))) return 'wholly';
-  return (await executedMigrations(db)).length === 0 ? 'not at all' : 'in part';
+): Promise<boolean> {
+  if (!(await isBehind(db, catalogMigrations(dialect), url))) return true;
+  if ((await executedMigrations(db)).length === 0) return false;
+  throw new CairnError('unsupported', `${url} was written by an earlier release`, {
+    hint: 'any command that uses it, as cairn log, brings it to this one',
+  });
 }
 
 async function isBehind(
@@ -101,6 +104,11 @@ function catalogMigrations(dialect: SchemaDialect): Record<string, Migration> {
     '0005_open_commits': {
       up: async (db: Kysely<unknown>) => {
         await createCommits(db, dialect);
+      },
+    },
+    '0006_fork_base': {
+      up: async (db: Kysely<unknown>) => {
+        await addBase(db);
       },
     },
   };
@@ -219,6 +227,24 @@ async function createCommits(db: Kysely<unknown>, { bytesType }: SchemaDialect):
     .addColumn('ordinal', 'integer', (column) => column.notNull())
     .addColumn('bytes', bytesType, (column) => column.notNull())
     .addPrimaryKeyConstraint('commit_part_pk', ['commit_id', 'ordinal'])
+    .execute();
+}
+
+/** Forks that are there have all rows of their own. By the base: who deletes one looks for its forks. */
+async function addBase(db: Kysely<unknown>): Promise<void> {
+  await db.schema
+    .alterTable('workspace')
+    .addColumn('base_workspace_id', 'integer', (column) => column.references('workspace.id'))
+    .execute();
+  await db.schema.alterTable('workspace').addColumn('base_seq', 'bigint').execute();
+  await db.schema
+    .alterTable('workspace')
+    .addColumn('purged', 'integer', (column) => column.notNull().defaultTo(0))
+    .execute();
+  await db.schema
+    .createIndex('workspace_base')
+    .on('workspace')
+    .columns(['base_workspace_id', 'base_seq'])
     .execute();
 }
 

@@ -19,6 +19,7 @@ import { Kysely, SqliteDialect } from 'kysely';
 import t, { type Test } from 'tap';
 import {
   fileRowsOf,
+  type Level,
   newestFileRow,
   rowsBegunBetween,
   rowsEndedBetween,
@@ -199,7 +200,7 @@ void t.test('lookups, listings and changes are answered from indexes', async (t)
       (row) => row.detail,
     );
 
-  t.same(planOf(newestFileRow(db, 1, 5, Buffer.from('a')).compile()), [
+  t.same(planOf(newestFileRow(db, [{ workspaceId: 1, seq: 5 }], Buffer.from('a')).compile()), [
     'SEARCH file USING INDEX sqlite_autoindex_file_1 (workspace_id=? AND path=? AND from_seq<?)',
   ]);
   const none = Buffer.alloc(0);
@@ -208,7 +209,7 @@ void t.test('lookups, listings and changes are answered from indexes', async (t)
     { prefix: Buffer.from('a/'), after: none, limit: 10 },
     { prefix: Buffer.from('a/'), after: Buffer.from('a/b'), limit: 10 },
   ]) {
-    const listing = planOf(fileRowsOf(db, 1, 5, range).compile());
+    const listing = planOf(fileRowsOf(db, { workspaceId: 1, seq: 5 }, [], range).compile());
     const byFork = 'SEARCH file USING INDEX sqlite_autoindex_file_2 (workspace_id=? AND fork=? AND path>?';
     t.equal(listing.filter((step) => step.startsWith(byFork)).length, 32, 'the open rows, and 31 fork nodes');
     t.notOk(
@@ -216,6 +217,33 @@ void t.test('lookups, listings and changes are answered from indexes', async (t)
       'merged, not sorted',
     );
   }
+
+  const levels = [5, 4, 3].map((workspaceId) => ({ workspaceId, seq: 5 })) as [Level, Level, Level];
+  const lookup = planOf(newestFileRow(db, levels, Buffer.from('a')).compile());
+  t.equal(lookup.filter((step) => step.includes('(workspace_id=? AND path=? AND from_seq<?)')).length, 3);
+  t.notOk(lookup.some((step) => step.includes('SCAN file')));
+  const page = fileRowsOf(db, levels[2], levels.slice(0, 2), {
+    prefix: none,
+    after: Buffer.from('a'),
+    end: Buffer.from('b'),
+    limit: 10,
+  });
+  const ofBase = planOf(page.compile());
+  const within =
+    'SEARCH file USING INDEX sqlite_autoindex_file_2 (workspace_id=? AND fork=? AND path>? AND path<?)';
+  t.equal(
+    ofBase.filter((step) => step === within).length,
+    32,
+    'a base is walked from the page’s begin to its end',
+  );
+  const inNearer =
+    'SEARCH nearer_file USING COVERING INDEX sqlite_autoindex_file_1 (workspace_id=? AND path=?)';
+  t.equal(ofBase.filter((step) => step === inNearer).length, 32);
+  t.notOk(
+    ofBase.some((step) => step.includes('SCAN file') || step.includes('TEMP B-TREE')),
+    'merged, not sorted',
+  );
+
   t.match(
     planOf(rowsBegunBetween(db, 1, 4, 5).compile())[0],
     'USING INDEX file_from (workspace_id=? AND from_seq>?',
@@ -224,13 +252,13 @@ void t.test('lookups, listings and changes are answered from indexes', async (t)
     planOf(rowsEndedBetween(db, 1, 4, 5).compile())[0],
     'USING INDEX file_to (workspace_id=? AND to_seq>?',
   );
-  const page = { limit: 10, after: Buffer.from('a') };
+  const changesPage = { limit: 10, after: Buffer.from('a') };
   t.match(
-    planOf(rowsEndedBetween(db, 1, 4, 5, page).compile())[1],
+    planOf(rowsEndedBetween(db, 1, 4, 5, changesPage).compile())[1],
     'USING INDEX file_to (workspace_id=? AND to_seq>?',
   );
   t.match(
-    planOf(rowsBegunBetween(db, 1, 4, 5, page).compile())[1],
+    planOf(rowsBegunBetween(db, 1, 4, 5, changesPage).compile())[1],
     'USING INDEX file_from (workspace_id=? AND from_seq>?',
   );
 });
