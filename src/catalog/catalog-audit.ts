@@ -1,7 +1,7 @@
 import { copyFileSync, existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import Database from 'better-sqlite3';
-import { Kysely, SqliteDialect } from 'kysely';
+import { Kysely, SqliteDialect, type Selectable } from 'kysely';
 import { CairnError, contentIdOf, messageOf, type ContentId, type ManifestRoot } from '../core/index.js';
 import type { FileRow, Version } from './catalog.js';
 import { isSoundContent } from './extent-record.js';
@@ -9,6 +9,7 @@ import type { Level } from './file-queries.js';
 import { BASES_MAX } from './fork-base.js';
 import { isMigrated } from './migrations.js';
 import { placeOf, shownUrl } from './open-catalog.js';
+import { isSoundTag, isSoundVersion } from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
 import { sqliteSchemaDialect } from './sqlite-database.js';
 
@@ -95,6 +96,7 @@ export class CatalogAudit {
     yield* this.#headProblems();
     yield* this.#baseProblems();
     yield* this.#versionProblems();
+    yield* this.#checksumProblems();
     yield* this.#pathProblems();
     yield* this.#contentProblems();
   }
@@ -210,14 +212,41 @@ export class CatalogAudit {
       yield { what: `version ${name}@${String(seq)}: ${fault}`, workspace: name };
   }
 
+  *#checksumProblems(): IterableIterator<CatalogProblem> {
+    const versions = this.#database
+      .prepare('SELECT v.*, w.name AS workspace FROM version v JOIN workspace w ON w.id = v.workspace_id')
+      .iterate() as Iterable<Selectable<CatalogSchema['version']> & { workspace: string }>;
+    for (const { workspace, ...row } of versions) {
+      if (isSoundVersion(row)) continue;
+      const what = `version ${workspace}@${String(row.seq)}: its author, message, time or another value is not what was published`;
+      yield { what, workspace };
+    }
+    const tags = this.#database
+      .prepare('SELECT t.*, w.name AS workspace FROM tag t JOIN workspace w ON w.id = t.workspace_id')
+      .iterate() as Iterable<Selectable<CatalogSchema['tag']> & { workspace: string }>;
+    for (const { workspace, ...row } of tags) {
+      if (!isSoundTag(row))
+        yield { what: `tag ${workspace}@${row.name}: its row does not verify`, workspace };
+    }
+  }
+
   *#pathProblems(): IterableIterator<CatalogProblem> {
     const rows = this.#database
       .prepare<[], { name: string; count: number }>(
-        `SELECT w.name, count(*) AS count FROM file f JOIN workspace w ON w.id = f.workspace_id
-         WHERE f.from_seq < 1 OR f.to_seq <= f.from_seq OR (NOT w.purged AND (f.from_seq > w.head_seq OR f.to_seq > w.head_seq))
-            OR (f.hash IS NOT NULL AND (typeof(f.hash) <> 'blob' OR length(f.hash) <> 32))
-            OR typeof(f.path) <> 'blob' OR (f.fork = 0) <> (f.to_seq IS NULL)
-         GROUP BY w.id`,
+        `WITH RECURSIVE wrong AS MATERIALIZED (
+           SELECT w.id, count(*) AS count FROM file f JOIN workspace w ON w.id = f.workspace_id
+           WHERE f.from_seq < 1 OR f.to_seq <= f.from_seq
+              OR (NOT w.purged AND (f.from_seq > w.head_seq OR f.to_seq > w.head_seq))
+              OR (f.hash IS NOT NULL AND (typeof(f.hash) <> 'blob' OR length(f.hash) <> 32))
+              OR typeof(f.path) <> 'blob' OR (f.fork = 0) <> (f.to_seq IS NULL)
+           GROUP BY w.id),
+         -- What is left of a workspace for its forks is theirs to make anew.
+         concerned (id, count) AS (
+           SELECT id, count FROM wrong
+           UNION SELECT fork.id, count FROM concerned
+           JOIN workspace base ON base.id = concerned.id AND base.purged
+           JOIN workspace fork ON fork.base_workspace_id = base.id)
+         SELECT name, sum(count) AS count FROM concerned JOIN workspace USING (id) WHERE NOT purged GROUP BY id`,
       )
       .all();
     for (const { name, count } of rows) {

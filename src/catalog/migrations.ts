@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Migrator, type ColumnDefinitionBuilder, type Kysely, type Migration } from 'kysely';
 import { CairnError } from '../core/index.js';
+import { sealedTag, sealedVersion } from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
 
 /** What column definitions need to know of a dialect; everything else of the schema is common SQL. */
@@ -109,6 +110,11 @@ function catalogMigrations(dialect: SchemaDialect): Record<string, Migration> {
     '0006_fork_base': {
       up: async (db: Kysely<unknown>) => {
         await addBase(db);
+      },
+    },
+    '0007_row_checksums': {
+      up: async (db: Kysely<unknown>) => {
+        await addChecksums(db);
       },
     },
   };
@@ -246,6 +252,38 @@ async function addBase(db: Kysely<unknown>): Promise<void> {
     .on('workspace')
     .columns(['base_workspace_id', 'base_seq'])
     .execute();
+}
+
+/** Rows that are there are taken for what they should be. */
+async function addChecksums(db: Kysely<unknown>): Promise<void> {
+  for (const table of ['version', 'tag']) {
+    await db.schema
+      .alterTable(table)
+      .addColumn('checksum', 'bigint', (column) => column.notNull().defaultTo(0))
+      .execute();
+  }
+  const tables = db.withTables<Pick<CatalogSchema, 'version' | 'tag'>>();
+  const workspaces = await tables.selectFrom('version').select('workspace_id').distinct().execute();
+  for (const { workspace_id } of workspaces) {
+    const ofWorkspace = tables.selectFrom('version').selectAll().where('workspace_id', '=', workspace_id);
+    for (const row of await ofWorkspace.execute()) {
+      const { author, message, checksum } = sealedVersion(row);
+      await tables
+        .updateTable('version')
+        .set({ author, message, checksum })
+        .where('workspace_id', '=', workspace_id)
+        .where('seq', '=', row.seq)
+        .execute();
+    }
+  }
+  for (const row of await tables.selectFrom('tag').selectAll().execute()) {
+    await tables
+      .updateTable('tag')
+      .set({ checksum: sealedTag(row).checksum })
+      .where('workspace_id', '=', row.workspace_id)
+      .where('name', '=', row.name)
+      .execute();
+  }
 }
 
 async function createVersions(db: Kysely<unknown>, { bytesType, identity }: SchemaDialect): Promise<void> {

@@ -6,6 +6,7 @@ import type { Levels } from './file-queries.js';
 import { refuseDoubledPaths, takeOver } from './fork-base.js';
 import { forkNode, MAX_SEQ, OPEN_FORK } from './fork-node.js';
 import { chunksOf, insertRows } from './row-chunks.js';
+import { sealedVersion } from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
 
 /**
@@ -20,7 +21,7 @@ export async function insertVersion(
   const seq = publication.parentSeq + 1;
   if (seq > MAX_SEQ) throw new RangeError(`a workspace has at most ${String(MAX_SEQ)} versions`);
   const levels: Levels = [{ workspaceId, seq }, ...bases];
-  const version = {
+  const version = sealedVersion({
     workspace_id: workspaceId,
     seq,
     parent_seq: publication.parentSeq,
@@ -31,7 +32,7 @@ export async function insertVersion(
     files: publication.files,
     bytes: publication.bytes,
     publish_id: publication.publishId,
-  };
+  });
   await transaction.insertInto('version').values(version).execute();
   // In one order, whoever publishes: two that store the same blocks and wait for each other would wait for ever.
   await insertBlocks(

@@ -57,6 +57,8 @@ interface VersionTable {
   files: number;
   bytes: number;
   publish_id: string;
+  /** As row-checksum.ts makes it. */
+  checksum: number;
 }
 
 interface TagTable {
@@ -64,6 +66,7 @@ interface TagTable {
   name: string;
   seq: number;
   created_at_ms: number;
+  checksum: number;
 }
 
 interface ContentTable {

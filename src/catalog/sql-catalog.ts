@@ -28,6 +28,7 @@ import { HeadWatch, type WaitOptions } from './head-watch.js';
 import { listFiles } from './list-files.js';
 import { insertVersion } from './publish.js';
 import { chunksOf } from './row-chunks.js';
+import { damagedRow, isSoundTag, isSoundVersion, sealedTag, sealedVersion } from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
 import { makePlaceFor, trashEndMs } from './trash.js';
 import { checkTagName, checkWorkspaceName } from './workspace-name.js';
@@ -133,7 +134,7 @@ export class SqlCatalog implements Catalog {
     await this.#db.transaction().execute(async (transaction) => {
       const source = await lockHead(transaction, workspace);
       const levels = await levelsOf(transaction, source, seq);
-      const first = {
+      const first = sealedVersion({
         workspace_id: await insertWorkspace(transaction, name, source.next_number),
         seq: 1,
         parent_seq: 0,
@@ -144,7 +145,7 @@ export class SqlCatalog implements Catalog {
         files,
         bytes,
         publish_id: publishId,
-      };
+      });
       await beginFork(transaction, levels, first);
     });
     return this.version(name, 1);
@@ -166,15 +167,12 @@ export class SqlCatalog implements Catalog {
     const { id } = await this.#workspaceRow(workspace);
     const row = await this.#db
       .selectFrom('tag')
-      .innerJoin('version', (join) =>
-        join.onRef('version.workspace_id', '=', 'tag.workspace_id').onRef('version.seq', '=', 'tag.seq'),
-      )
-      .selectAll('version')
-      .where('tag.workspace_id', '=', id)
-      .where('tag.name', '=', tag)
+      .selectAll()
+      .where('workspace_id', '=', id)
+      .where('name', '=', tag)
       .executeTakeFirst();
     if (row === undefined) throw noTag(workspace, tag);
-    return versionOf(workspace, row);
+    return await this.version(workspace, tagOf(workspace, row).seq);
   }
 
   async tags(workspace: string): Promise<Tag[]> {
@@ -185,26 +183,19 @@ export class SqlCatalog implements Catalog {
       .where('workspace_id', '=', id)
       .orderBy('name')
       .execute();
-    return rows.map((row) => ({
-      workspace,
-      name: row.name,
-      seq: row.seq,
-      createdAtMs: row.created_at_ms,
-    }));
+    return rows.map((row) => tagOf(workspace, row));
   }
 
   async setTag(workspace: string, tag: string, seq: number): Promise<Tag> {
     checkTagName(tag);
     const { id } = await this.#headWithVersions(workspace, [seq]);
-    const createdAtMs = Date.now();
+    const row = sealedTag({ workspace_id: id, name: tag, seq, created_at_ms: Date.now() });
     await this.#db
       .insertInto('tag')
-      .values({ workspace_id: id, name: tag, seq, created_at_ms: createdAtMs })
-      .onConflict((conflict) =>
-        conflict.columns(['workspace_id', 'name']).doUpdateSet({ seq, created_at_ms: createdAtMs }),
-      )
+      .values(row)
+      .onConflict((conflict) => conflict.columns(['workspace_id', 'name']).doUpdateSet(row))
       .execute();
-    return { workspace, name: tag, seq, createdAtMs };
+    return tagOf(workspace, row);
   }
 
   async deleteTag(workspace: string, tag: string): Promise<void> {
@@ -570,7 +561,13 @@ function workspaceOf(row: Selectable<CatalogSchema['workspace']>): Workspace {
   };
 }
 
+function tagOf(workspace: string, row: Selectable<CatalogSchema['tag']>): Tag {
+  if (!isSoundTag(row)) throw damagedRow(`tag ${workspace}@${row.name}`);
+  return { workspace, name: row.name, seq: row.seq, createdAtMs: row.created_at_ms };
+}
+
 export function versionOf(workspace: string, row: Selectable<CatalogSchema['version']>): Version {
+  if (!isSoundVersion(row)) throw damagedRow(`version ${workspace}@${String(row.seq)}`);
   return {
     workspace,
     seq: row.seq,

@@ -302,12 +302,42 @@ void t.test(
   },
 );
 
-void t.test('a tag names a version', async (t) => {
+void t.test('a row of a version or a tag in which a byte changed is refused by its name', async (t) => {
   const { file, catalog } = await newCatalog(t);
-  await catalog.publish(publicationOn(0));
+  // What is no Unicode is stored as what can be read back.
+  await catalog.publish(publicationOn(0, { message: 'half a \ud83d pair' }));
   await catalog.publish(publicationOn(1));
-  rawDatabase(t, file).exec(`insert into tag select id, 'v1', 1, 0 from workspace`);
-  t.same(await catalog.taggedVersion('w', 'v1'), await catalog.version('w', 1));
+  await catalog.setTag('w', 'first', 1);
+  t.equal((await catalog.version('w', 1)).message, 'half a \ufffd pair');
+  const raw = rawDatabase(t, file);
+  for (const damage of [
+    `author = 'adb'`,
+    `message = 'half b ' || substr(message, 8)`,
+    'created_at_ms = created_at_ms + 1',
+    'files = files + 1',
+    'bytes = bytes + 1',
+    'root = zeroblob(32)',
+    `root = ''`,
+    `publish_id = 'another'`,
+    'checksum = checksum + 1',
+  ]) {
+    const undo = raw.prepare('select * from version where seq = 1').get() as Record<string, unknown>;
+    raw.exec(`update version set ${damage} where seq = 1`);
+    const refused = { code: 'corrupt', message: "the catalog's row of version w@1 does not verify" };
+    await t.rejects(catalog.version('w', 1), refused, damage);
+    await t.rejects(catalog.versions('w'), refused);
+    await t.rejects(catalog.taggedVersion('w', 'first'), refused);
+    t.match(await catalog.version('w'), { seq: 2 }, 'others are read');
+    const columns = Object.keys(undo).map((column) => `${column} = @${column}`);
+    raw.prepare(`update version set ${columns.join()} where seq = 1`).run(undo);
+  }
+  t.match(await catalog.taggedVersion('w', 'first'), { seq: 1 });
+  raw.exec('update tag set seq = 2');
+  const refused = { code: 'corrupt', message: "the catalog's row of tag w@first does not verify" };
+  await t.rejects(catalog.taggedVersion('w', 'first'), refused);
+  await t.rejects(catalog.tags('w'), refused);
+  await catalog.setTag('w', 'first', 2);
+  t.match(await catalog.taggedVersion('w', 'first'), { seq: 2 });
 });
 
 function catalogFile(t: Test, path = 'catalog.db'): string {
