@@ -80,7 +80,10 @@ async function deleteUnlessBase(transaction: Transaction<CatalogSchema>, id: num
 }
 
 /** What was kept of a workspace for its forks goes with the last of them. */
-async function deletePurgedBase(transaction: Transaction<CatalogSchema>, id: number | null): Promise<void> {
+export async function deletePurgedBase(
+  transaction: Transaction<CatalogSchema>,
+  id: number | null,
+): Promise<void> {
   if (id === null) return;
   // Of two that let go of it at a time the later one sees that the other has.
   const row = await transaction

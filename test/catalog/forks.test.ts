@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import {
   CatalogAudit,
+  CatalogRepair,
   type AuditedVersion,
   openServiceCatalog,
   type Catalog,
@@ -58,6 +59,21 @@ onEach('a fork of a fork of a fork, and so on, has its files', async (t, catalog
   }
   await world.checkAll();
 });
+
+onEach(
+  'rows made anew are those there were, of forks and of what they are based on',
+  async (t, catalog, url) => {
+    const world = new World(t, catalog, url, randomNumbers(seed));
+    await world.publish(world.begin());
+    for (let forks = 0; forks < 4; forks++) {
+      await world.fork(world.newest());
+      await world.publish(world.newest());
+    }
+    await world.rebuild();
+    await world.checkAll();
+    await world.audit(scratchFolder(t));
+  },
+);
 
 type Tree = ReadonlyMap<string, FileRow>;
 
@@ -170,6 +186,23 @@ class World {
     for (const known of this.#known) {
       await this.#check(known, 1 + this.#below(known.trees.length - 1));
     }
+  }
+
+  /** Every other workspace's rows, as fsck makes them anew from the manifests. */
+  async rebuild(): Promise<void> {
+    const repair = await CatalogRepair.open(this.#url);
+    for (const { name, trees } of this.#known.filter((_, at) => at % 2 === 0)) {
+      const versions = async function* () {
+        for (const [seq, tree] of trees.entries())
+          if (seq > 0) yield await Promise.resolve({ seq, rows: tree.values() });
+      };
+      await this.#t.rejects(repair.rebuildPaths(name, trees.length, versions()), {
+        code: 'conflict',
+        message: `somebody has published in workspace "${name}" since the check began`,
+      });
+      await repair.rebuildPaths(name, trees.length - 1, versions());
+    }
+    await repair.close();
   }
 
   /** What fsck compares with the manifests. */
