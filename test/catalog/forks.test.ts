@@ -60,17 +60,39 @@ onEach('a fork of a fork of a fork, and so on, has its files', async (t, catalog
   await world.checkAll();
 });
 
+onEach('what is deleted for good stays for its forks, until the last is gone', async (t, catalog, url) => {
+  const world = new World(t, catalog, url, randomNumbers(seed));
+  const made = [world.begin()];
+  for (const known of made) {
+    for (let versions = 0; versions < 4; versions++) await world.publish(known);
+    if (made.length === 3) break;
+    await world.fork(known);
+    made.push(world.newest());
+  }
+  for (const [at, known] of made.entries()) {
+    await world.purge(known);
+    await world.checkAll();
+    const audit = await CatalogAudit.open(url, scratchFolder(t));
+    const isKept = ['~1', '~2', '~3'].map((name) => audit?.hasWorkspace(name));
+    audit?.close();
+    t.same(
+      isKept,
+      ['~1', '~2', '~3'].map((_, of) => at < 2 && of <= at),
+    );
+  }
+});
+
 onEach(
   'rows made anew are those there were, of forks and of what they are based on',
   async (t, catalog, url) => {
     const world = new World(t, catalog, url, randomNumbers(seed));
     await world.publish(world.begin());
     for (let forks = 0; forks < 4; forks++) {
+      for (let versions = 0; versions < 4; versions++) await world.publish(world.newest());
       await world.fork(world.newest());
-      await world.publish(world.newest());
     }
     await world.rebuild();
-    await world.checkAll();
+    for (let times = 0; times < 3; times++) await world.checkAll();
     await world.audit(scratchFolder(t));
   },
 );
@@ -116,7 +138,7 @@ class World {
     if (choice === 0 || some === undefined) await this.publish(this.begin());
     else if (choice < 9) await this.publish(some);
     else if (choice < 13) await this.fork(this.#below(2) === 0 ? this.newest() : some);
-    else if (choice === 13 && this.#known.length > 4) await this.#purge(some);
+    else if (choice === 13 && this.#known.length > 4) await this.purge(some);
     else await this.#check(some, this.#below(some.trees.length));
   }
 
@@ -173,7 +195,7 @@ class World {
   }
 
   /** While somebody publishes. */
-  async #purge(gone: Known): Promise<void> {
+  async purge(gone: Known): Promise<void> {
     this.#known = this.#known.filter((known) => known !== gone);
     await this.#catalog.trashWorkspace(gone.name);
     const other = this.#some();
