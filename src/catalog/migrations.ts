@@ -72,7 +72,7 @@ async function executedMigrations(db: Kysely<CatalogSchema>): Promise<string[]> 
 }
 
 /** Run in the order of their names. A migration that was released never changes; what it got wrong the next one mends. */
-function catalogMigrations(dialect: SchemaDialect): Record<string, Migration> {
+export function catalogMigrations(dialect: SchemaDialect): Record<string, Migration> {
   return {
     '0001_catalog': {
       up: async (db: Kysely<unknown>) => {

@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
-import { Kysely, SqliteDialect } from 'kysely';
+import { Kysely, Migrator, SqliteDialect } from 'kysely';
 import t, { type Test } from 'tap';
 import {
   fileRowsOf,
@@ -24,7 +24,9 @@ import {
   rowsBegunBetween,
   rowsEndedBetween,
 } from '../../src/catalog/file-queries.js';
-import { openCatalog, type Catalog } from '../../src/catalog/index.js';
+import { CatalogAudit, openCatalog, type Catalog } from '../../src/catalog/index.js';
+import { catalogMigrations } from '../../src/catalog/migrations.js';
+import { sqliteSchemaDialect } from '../../src/catalog/sqlite-database.js';
 import type { BlockId } from '../../src/core/index.js';
 import type { CatalogSchema } from '../../src/catalog/schema.js';
 import { catalogContract, contentNamed, fileNamed, listWhole, publicationOn } from '../contract/catalog.js';
@@ -338,6 +340,33 @@ void t.test('a row of a version or a tag in which a byte changed is refused by i
   await t.rejects(catalog.tags('w'), refused);
   await catalog.setTag('w', 'first', 2);
   t.match(await catalog.taggedVersion('w', 'first'), { seq: 2 });
+});
+
+void t.test('versions, tags and forks of an earlier release are read, and not checked before', async (t) => {
+  const { file, catalog } = await newCatalog(t);
+  await catalog.close();
+  const earlier = `${file}.earlier`;
+  const raw = rawDatabase(t, earlier);
+  raw.pragma(`application_id = ${String(rawDatabase(t, file).pragma('application_id', { simple: true }))}`);
+  const db = new Kysely<CatalogSchema>({ dialect: new SqliteDialect({ database: raw }) });
+  const provider = { getMigrations: () => Promise.resolve(catalogMigrations(sqliteSchemaDialect)) };
+  const { error } = await new Migrator({ db, provider }).migrateTo('0005_open_commits');
+  t.equal(error, undefined);
+  raw.exec(`
+    insert into workspace (name, head_seq, created_at_ms) values ('w', 1, 0), ('fork', 1, 0);
+    insert into version select id, 1, 0, randomblob(32), 'ada', 'of ' || name, 0, 1, 1, 'p' from workspace;
+    insert into tag select id, 'first', 1, 0 from workspace;
+    insert into file select id, cast('a' as blob), null, 0, 33188, 1, null, 0 from workspace`);
+  await t.rejects(CatalogAudit.open(urlOf(earlier), `${earlier}.scratch`), {
+    code: 'unsupported',
+    hint: 'any command that uses it, as cairn log, brings it to this one',
+  });
+  const migrated = await openCatalog(urlOf(earlier));
+  t.teardown(() => migrated.close());
+  for (const name of ['w', 'fork']) {
+    t.match(await migrated.taggedVersion(name, 'first'), { seq: 1, message: `of ${name}` });
+    t.match(await migrated.files(name, 1), [{ path: Buffer.from('a') }]);
+  }
 });
 
 function catalogFile(t: Test, path = 'catalog.db'): string {
