@@ -1,4 +1,5 @@
 import {
+  PostgresAdapter,
   sql,
   type Kysely,
   type RawBuilder,
@@ -70,7 +71,10 @@ export function fileRowsOf(
   const end = range.end ?? firstAfterPrefix(range.prefix);
   // One lower bound: with two SQLite takes another index.
   const inclusive = Buffer.compare(range.prefix, range.after) > 0;
-  const rowsAt = (fork: number) => {
+  // PostgreSQL merges what says that it is in order, and sorts all there is otherwise. SQLite merges by itself.
+  const { limit } = range;
+  const isTold = limit !== undefined && db.getExecutor().adapter instanceof PostgresAdapter;
+  const rowsAt = (fork: number, endsAbove?: number): FileRows => {
     let rows = db
       .selectFrom('file')
       .select(FILE_COLUMNS)
@@ -78,14 +82,16 @@ export function fileRowsOf(
       .where('fork', '=', fork)
       .where('from_seq', '<=', seq)
       .where('path', inclusive ? '>=' : '>', inclusive ? range.prefix : range.after);
+    if (endsAbove !== undefined) rows = rows.where('to_seq', '>', endsAbove);
     if (end !== undefined) rows = rows.where('path', '<', end);
-    return nearer.length === 0 ? rows : rows.where(inNoneOf(nearer));
+    if (nearer.length > 0) rows = rows.where(inNoneOf(nearer));
+    return isTold ? db.selectFrom(rows.orderBy('path').limit(limit).as('node')).select(FILE_COLUMNS) : rows;
   };
   const rows = forkNodesOf(seq)
-    .map((fork) => rowsAt(fork).where('to_seq', '>', seq))
+    .map((fork) => rowsAt(fork, seq))
     .reduce((merged, rows) => merged.unionAll(rows), rowsAt(OPEN_FORK))
     .orderBy('path');
-  return range.limit === undefined ? rows : rows.limit(range.limit);
+  return limit === undefined ? rows : rows.limit(limit);
 }
 
 /** Rows of all levels, in no order. One statement: what a fork takes over from a base is in one of them at every moment. */
