@@ -1,10 +1,17 @@
 import { copyFileSync, existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import Database from 'better-sqlite3';
+import { Kysely, SqliteDialect, type Selectable } from 'kysely';
 import { CairnError, contentIdOf, messageOf, type ContentId, type ManifestRoot } from '../core/index.js';
 import type { FileRow, Version } from './catalog.js';
 import { isSoundContent } from './extent-record.js';
+import type { Level } from './file-queries.js';
+import { BASES_MAX } from './fork-base.js';
+import { isMigrated } from './migrations.js';
 import { placeOf, shownUrl } from './open-catalog.js';
+import { isSoundTag, isSoundVersion } from './row-checksum.js';
+import type { CatalogSchema } from './schema.js';
+import { sqliteSchemaDialect } from './sqlite-database.js';
 
 /** What mends a problem of a catalog; undefined: nothing that is known here. */
 export type CatalogRemedy =
@@ -49,16 +56,16 @@ export class CatalogAudit {
     const place = placeOf(url);
     if (place.kind === 'sqlite') {
       const { path } = place;
-      return existsSync(path) ? CatalogAudit.#read(path, copyUnlessInUse(scratch, path)) : undefined;
+      return existsSync(path) ? await CatalogAudit.#read(path, copyUnlessInUse(scratch, path)) : undefined;
     }
     const shown = shownUrl(place, url);
     const copy = join(scratch, 'catalog.sqlite');
     const { copyPostgresCatalog } = await import('./catalog-copy.js');
-    return (await copyPostgresCatalog(url, shown, copy)) ? CatalogAudit.#read(shown, copy) : undefined;
+    return (await copyPostgresCatalog(url, shown, copy)) ? await CatalogAudit.#read(shown, copy) : undefined;
   }
 
   /** `file`: where the catalog called `path` can be read. */
-  static #read(path: string, file: string): CatalogAudit {
+  static async #read(path: string, file: string): Promise<CatalogAudit> {
     let database: Database.Database | undefined;
     try {
       database = new Database(file, { readonly: true });
@@ -66,10 +73,13 @@ export class CatalogAudit {
       database.pragma('trusted_schema = OFF');
       database.pragma('cell_size_check = ON');
       database.exec('BEGIN');
+      const db = new Kysely<CatalogSchema>({ dialect: new SqliteDialect({ database }) });
+      await isMigrated(db, sqliteSchemaDialect, path);
       database.prepare('SELECT count(*) FROM workspace').get();
       return new CatalogAudit(path, database);
     } catch (error) {
       database?.close();
+      if (error instanceof CairnError) throw error;
       throw unreadable(path, error);
     }
   }
@@ -84,7 +94,9 @@ export class CatalogAudit {
     >)
       yield { what: `a row of ${String(row[0])} names a row of ${String(row[2])} that is not there` };
     yield* this.#headProblems();
+    yield* this.#baseProblems();
     yield* this.#versionProblems();
+    yield* this.#checksumProblems();
     yield* this.#pathProblems();
     yield* this.#contentProblems();
   }
@@ -166,6 +178,23 @@ export class CatalogAudit {
     }
   }
 
+  *#baseProblems(): IterableIterator<CatalogProblem> {
+    const rows = this.#database
+      .prepare<[], { name: string }>(
+        `SELECT fork.name FROM workspace fork LEFT JOIN workspace base ON base.id = fork.base_workspace_id
+         WHERE (fork.base_workspace_id IS NULL) <> (fork.base_seq IS NULL) OR fork.base_seq < 1
+            OR (NOT base.purged AND fork.base_seq > base.head_seq) OR (fork.purged AND fork.head_seq <> 0)`,
+      )
+      .all();
+    for (const { name } of rows) {
+      yield {
+        what: `workspace "${name}" is based on a version that cannot be`,
+        workspace: name,
+        remedy: { kind: 'paths', workspace: name },
+      };
+    }
+  }
+
   *#versionProblems(): IterableIterator<CatalogProblem> {
     const rows = this.#database
       .prepare<[], { name: string; seq: number; fault: string }>(
@@ -183,14 +212,41 @@ export class CatalogAudit {
       yield { what: `version ${name}@${String(seq)}: ${fault}`, workspace: name };
   }
 
+  *#checksumProblems(): IterableIterator<CatalogProblem> {
+    const versions = this.#database
+      .prepare('SELECT v.*, w.name AS workspace FROM version v JOIN workspace w ON w.id = v.workspace_id')
+      .iterate() as Iterable<Selectable<CatalogSchema['version']> & { workspace: string }>;
+    for (const { workspace, ...row } of versions) {
+      if (isSoundVersion(row)) continue;
+      const what = `version ${workspace}@${String(row.seq)}: its author, message, time or another value is not what was published`;
+      yield { what, workspace };
+    }
+    const tags = this.#database
+      .prepare('SELECT t.*, w.name AS workspace FROM tag t JOIN workspace w ON w.id = t.workspace_id')
+      .iterate() as Iterable<Selectable<CatalogSchema['tag']> & { workspace: string }>;
+    for (const { workspace, ...row } of tags) {
+      if (!isSoundTag(row))
+        yield { what: `tag ${workspace}@${row.name}: its row does not verify`, workspace };
+    }
+  }
+
   *#pathProblems(): IterableIterator<CatalogProblem> {
     const rows = this.#database
       .prepare<[], { name: string; count: number }>(
-        `SELECT w.name, count(*) AS count FROM file f JOIN workspace w ON w.id = f.workspace_id
-         WHERE f.from_seq < 1 OR f.from_seq > w.head_seq OR f.to_seq <= f.from_seq OR f.to_seq > w.head_seq
-            OR (f.hash IS NOT NULL AND (typeof(f.hash) <> 'blob' OR length(f.hash) <> 32))
-            OR typeof(f.path) <> 'blob' OR (f.fork = 0) <> (f.to_seq IS NULL)
-         GROUP BY w.id`,
+        `WITH RECURSIVE wrong AS MATERIALIZED (
+           SELECT w.id, count(*) AS count FROM file f JOIN workspace w ON w.id = f.workspace_id
+           WHERE f.from_seq < 1 OR f.to_seq <= f.from_seq
+              OR (NOT w.purged AND (f.from_seq > w.head_seq OR f.to_seq > w.head_seq))
+              OR (f.hash IS NOT NULL AND (typeof(f.hash) <> 'blob' OR length(f.hash) <> 32))
+              OR typeof(f.path) <> 'blob' OR (f.fork = 0) <> (f.to_seq IS NULL)
+           GROUP BY w.id),
+         -- What is left of a workspace for its forks is theirs to make anew.
+         concerned (id, count) AS (
+           SELECT id, count FROM wrong
+           UNION SELECT fork.id, count FROM concerned
+           JOIN workspace base ON base.id = concerned.id AND base.purged
+           JOIN workspace fork ON fork.base_workspace_id = base.id)
+         SELECT name, sum(count) AS count FROM concerned JOIN workspace USING (id) WHERE NOT purged GROUP BY id`,
       )
       .all();
     for (const { name, count } of rows) {
@@ -230,36 +286,54 @@ type RawFileRow = { hash: Buffer | null; size: number; mode: number; toSeq: numb
 /** The paths of one version. */
 export class AuditedPaths {
   readonly #at: Database.Statement<unknown[], RawFileRow>;
-  readonly #count: Database.Statement<unknown[], { count: number }>;
-  readonly #workspaceId: number;
-  readonly #seq: number;
+  readonly #database: Database.Database;
+  /** As `levelsOf` reads them. */
+  readonly #levels: Level[];
 
   constructor(database: Database.Database, workspace: string, seq: number) {
-    const row = database
-      .prepare<unknown[], { id: number }>('SELECT id FROM workspace WHERE name = ?')
-      .get(workspace);
-    this.#workspaceId = row?.id ?? 0;
-    this.#seq = seq;
+    this.#database = database;
+    this.#levels = database
+      .prepare<unknown[], Level>(
+        `WITH RECURSIVE level (id, seq, number) AS (
+           SELECT id, @seq, 0 FROM workspace WHERE name = @workspace
+           UNION ALL
+           SELECT w.base_workspace_id, w.base_seq, number + 1 FROM level JOIN workspace w ON w.id = level.id
+           WHERE w.base_workspace_id IS NOT NULL AND number < ${String(BASES_MAX)})
+         SELECT id AS workspaceId, seq FROM level ORDER BY number`,
+      )
+      .all({ workspace, seq });
     this.#at = database.prepare(
       `SELECT hash, size, mode, to_seq AS toSeq FROM file WHERE workspace_id = ? AND path = ? AND from_seq <= ?
        ORDER BY from_seq DESC LIMIT 1`,
-    );
-    this.#count = database.prepare(
-      `SELECT count(*) AS count FROM file NOT INDEXED WHERE workspace_id = @workspaceId AND from_seq <= @seq
-       AND (to_seq IS NULL OR to_seq > @seq)`,
     );
   }
 
   /** Whether the catalog has this very row for its path. */
   has({ path, hash, size, mode }: FileRow): boolean {
-    const row = this.#at.get(this.#workspaceId, path, this.#seq);
-    if (row === undefined || (row.toSeq !== null && row.toSeq <= this.#seq)) return false;
-    const sameHash = row.hash === null ? hash === undefined : row.hash.toString('hex') === hash;
-    return sameHash && row.size === size && row.mode === mode;
+    for (const { workspaceId, seq } of this.#levels) {
+      const row = this.#at.get(workspaceId, path, seq);
+      if (row === undefined) continue;
+      if (row.toSeq !== null && row.toSeq <= seq) return false;
+      const sameHash = row.hash === null ? hash === undefined : row.hash.toString('hex') === hash;
+      return sameHash && row.size === size && row.mode === mode;
+    }
+    return false;
   }
 
   count(): number {
-    return this.#count.get({ workspaceId: this.#workspaceId, seq: this.#seq })?.count ?? 0;
+    let count = 0;
+    for (const [at, level] of this.#levels.entries()) {
+      const nearer = this.#levels.slice(0, at).map(({ workspaceId }) => workspaceId);
+      const row = this.#database
+        .prepare<unknown[], { count: number }>(
+          `SELECT count(*) AS count FROM file NOT INDEXED WHERE workspace_id = @workspaceId AND from_seq <= @seq
+           AND (to_seq IS NULL OR to_seq > @seq)
+           AND NOT EXISTS (SELECT 1 FROM file n WHERE n.workspace_id IN (${nearer.join()}) AND n.path = file.path)`,
+        )
+        .get(level);
+      count += row?.count ?? 0;
+    }
+    return count;
   }
 }
 

@@ -1,5 +1,4 @@
 import { sql, type Kysely, type Transaction } from 'kysely';
-import { CairnError } from '../core/index.js';
 import { isMigrated, migrateToLatest } from './migrations.js';
 import { openPostgresDatabase, postgresSchemaDialect } from './postgres-database.js';
 import { chunksOf } from './row-chunks.js';
@@ -19,15 +18,7 @@ const PAGE_ROWS = 5_000;
 export async function copyPostgresCatalog(url: string, shownUrl: string, path: string): Promise<boolean> {
   const from = openPostgresDatabase(url, shownUrl);
   try {
-    switch (await isMigrated(from, postgresSchemaDialect, shownUrl)) {
-      case 'not at all':
-        return false;
-      case 'in part':
-        throw new CairnError('unsupported', `${shownUrl} was written by an earlier release`, {
-          hint: 'any command that uses it, as cairn log, brings it to this one',
-        });
-      case 'wholly':
-    }
+    if (!(await isMigrated(from, postgresSchemaDialect, shownUrl))) return false;
     const to = await openSqliteDatabase(path);
     try {
       await migrateToLatest(to, sqliteSchemaDialect, path);
@@ -54,6 +45,8 @@ async function copyTable(
 ): Promise<void> {
   await sql`DECLARE rows NO SCROLL CURSOR FOR SELECT * FROM ${sql.table(table)}`.execute(from);
   await to.transaction().execute(async (transaction) => {
+    // A fork may come before what it is based on.
+    await sql`PRAGMA defer_foreign_keys = ON`.execute(transaction);
     for (;;) {
       const { rows } = await sql<never>`FETCH ${sql.lit(PAGE_ROWS)} FROM rows`.execute(from);
       for (const chunk of chunksOf(rows)) await transaction.insertInto(table).values(chunk).execute();

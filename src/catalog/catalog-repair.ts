@@ -1,12 +1,12 @@
-import Database from 'better-sqlite3';
-import { bytesOfId, type BlockId, type ContentId } from '../core/index.js';
+import { sql, type Kysely, type Transaction } from 'kysely';
+import { bytesOfId, CairnError, type BlockId, type ContentId } from '../core/index.js';
 import type { ContentRow, FileRow } from './catalog.js';
 import { packExtents } from './extent-record.js';
 import { forkNode, OPEN_FORK } from './fork-node.js';
-import { sqlitePath } from './sqlite-path.js';
-
-/** How long somebody else's transaction is waited for. */
-const BUSY_MS = 60_000;
+import { openDatabase, placeOf } from './open-catalog.js';
+import { insertRows } from './row-chunks.js';
+import type { CatalogSchema } from './schema.js';
+import { deletePurgedBase } from './trash.js';
 
 /** A version's paths, as its manifest has them. */
 export interface VersionPaths {
@@ -14,112 +14,196 @@ export interface VersionPaths {
   rows: Iterable<FileRow>;
 }
 
+/** Keeps rows that end in a version until each has its fork node: no node has this number. */
+const ENDING_FORK = -1;
+
+/** The paths of one version, while a workspace's rows are made anew. */
+type RepairTables = {
+  version_path: { path: Buffer; hash: Buffer | null; size: number; mode: number };
+};
+
 /**
  * Makes rows of a catalog anew that follow from manifests and store. Each call is one transaction; versions, their roots and the names of
- * workspaces are never touched: nothing else knows them. Errors are SQLite's own.
+ * workspaces are never touched: nothing else knows them.
  */
 export class CatalogRepair {
-  readonly #database: Database.Database;
+  readonly #db: Kysely<CatalogSchema>;
+  readonly #kind: 'sqlite' | 'postgres';
 
-  constructor(url: string) {
-    this.#database = new Database(sqlitePath(url), { fileMustExist: true, timeout: BUSY_MS });
-    this.#database.pragma('synchronous = FULL');
-    this.#database.function('fork_node', { deterministic: true }, (from, to) =>
-      forkNode(from as number, to as number),
-    );
+  private constructor(db: Kysely<CatalogSchema>, kind: 'sqlite' | 'postgres') {
+    this.#db = db;
+    this.#kind = kind;
   }
 
-  /** Makes all indexes anew from the tables. */
-  reindex(): void {
-    this.#database.exec('REINDEX');
+  /** Opens a catalog that is there, and of this release. Throws as `openCatalog` does. */
+  static async open(url: string): Promise<CatalogRepair> {
+    const place = placeOf(url);
+    const { db } = await openDatabase(place, url);
+    return new CatalogRepair(db, place.kind);
+  }
+
+  /** Makes all indexes of a database of SQLite's anew from the tables. */
+  async reindex(): Promise<void> {
+    await sql`REINDEX`.execute(this.#db);
   }
 
   /** The newest version is the head again. */
-  restoreHead(workspace: string): void {
-    this.#database
-      .prepare(
-        `UPDATE workspace SET head_seq = coalesce((SELECT max(seq) FROM version v WHERE v.workspace_id = workspace.id), 0)
-         WHERE name = ?`,
-      )
-      .run(workspace);
+  async restoreHead(workspace: string): Promise<void> {
+    await this.#db
+      .updateTable('workspace')
+      .set((column) => ({
+        head_seq: column.fn.coalesce(
+          column
+            .selectFrom('version')
+            .select((version) => version.fn.max('seq').as('newest'))
+            .whereRef('version.workspace_id', '=', 'workspace.id'),
+          sql.lit(0),
+        ),
+      }))
+      .where('name', '=', workspace)
+      .execute();
   }
 
-  /** Makes `path → hash` of a workspace anew. `versions`: all of them, oldest first; each is read once, before the next. */
-  async rebuildPaths(workspace: string, versions: AsyncIterable<VersionPaths>): Promise<void> {
-    const id = this.#workspaceId(workspace);
-    this.#database.exec('BEGIN IMMEDIATE');
-    try {
-      this.#database.prepare('DELETE FROM file WHERE workspace_id = ?').run(id);
-      this.#database.exec(
-        `CREATE TEMP TABLE now (path BLOB PRIMARY KEY, hash BLOB, size INTEGER NOT NULL, mode INTEGER NOT NULL) WITHOUT ROWID`,
+  /**
+   * Makes `path → hash` of a workspace anew; it is based on no other then. `versions`: all of them up to `newestSeq`, oldest first; each is read once,
+   * before the next. Throws `conflict` when somebody has published since; who would meanwhile waits.
+   */
+  async rebuildPaths(
+    workspace: string,
+    newestSeq: number,
+    versions: AsyncIterable<VersionPaths>,
+  ): Promise<void> {
+    await this.#db.transaction().execute(async (transaction) => {
+      const { id, base } = await lockAt(transaction, workspace, newestSeq);
+      await transaction.deleteFrom('file').where('workspace_id', '=', id).execute();
+      const rebuilding = transaction.withTables<RepairTables>();
+      const bytes = sql.raw(this.#kind === 'sqlite' ? 'BLOB' : 'bytea');
+      await sql`CREATE TEMPORARY TABLE version_path (path ${bytes} PRIMARY KEY, hash ${bytes}, size bigint NOT NULL, mode integer NOT NULL)`.execute(
+        transaction,
       );
-      for await (const version of versions) this.#addVersion(id, version);
-      this.#database.exec('DROP TABLE now; COMMIT');
-    } catch (error) {
-      if (this.#database.inTransaction) this.#database.exec('ROLLBACK');
-      throw error;
-    }
+      for await (const version of versions) await addVersion(rebuilding, id, version);
+      await sql`DROP TABLE version_path`.execute(transaction);
+      await transaction
+        .updateTable('workspace')
+        .set({ base_workspace_id: null, base_seq: null })
+        .where('id', '=', id)
+        .execute();
+      await deletePurgedBase(transaction, base);
+    });
   }
 
   /** The row of a content as a manifest has it. */
-  putContent({ id, size, extents }: ContentRow): void {
+  async putContent({ id, size, extents }: ContentRow): Promise<void> {
     const hash = bytesOfId(id);
-    this.#database
-      .prepare('INSERT OR REPLACE INTO content (hash, size, extents) VALUES (?, ?, ?)')
-      .run(hash, size, packExtents(hash, size, extents));
+    const row = { size, extents: packExtents(hash, size, extents) };
+    await this.#db
+      .insertInto('content')
+      .values({ hash, ...row })
+      .onConflict((conflict) => conflict.column('hash').doUpdateSet(row))
+      .execute();
   }
 
   /** The content is not known any more: who has a file of it stores it again. */
-  forgetContent(id: ContentId): void {
-    this.#database.prepare('DELETE FROM content WHERE hash = ?').run(bytesOfId(id));
+  async forgetContent(id: ContentId): Promise<void> {
+    await this.#db.deleteFrom('content').where('hash', '=', bytesOfId(id)).execute();
   }
 
-  putBlock(id: BlockId, rawBytes: number, storedBytes: number): void {
-    this.#database
-      .prepare('INSERT OR REPLACE INTO block (id, raw_bytes, stored_bytes) VALUES (?, ?, ?)')
-      .run(bytesOfId(id), rawBytes, storedBytes);
+  async putBlock(id: BlockId, rawBytes: number, storedBytes: number): Promise<void> {
+    const row = { raw_bytes: rawBytes, stored_bytes: storedBytes };
+    await this.#db
+      .insertInto('block')
+      .values({ id: bytesOfId(id), ...row })
+      .onConflict((conflict) => conflict.column('id').doUpdateSet(row))
+      .execute();
   }
 
   /** The catalog counts on the block no more, nor on the contents that are in it: who has files of them stores them again. */
-  forgetBlock(id: BlockId): void {
-    this.#database.transaction(() => {
-      this.#database.prepare('DELETE FROM content WHERE instr(extents, ?) > 0').run(bytesOfId(id));
-      this.#database.prepare('DELETE FROM block WHERE id = ?').run(bytesOfId(id));
-    })();
+  async forgetBlock(id: BlockId): Promise<void> {
+    const digest = bytesOfId(id);
+    const place =
+      this.#kind === 'sqlite'
+        ? sql<number>`instr(extents, ${digest})`
+        : sql<number>`position(${digest} in extents)`;
+    await this.#db.transaction().execute(async (transaction) => {
+      await transaction.deleteFrom('content').where(place, '>', 0).execute();
+      await transaction.deleteFrom('block').where('id', '=', digest).execute();
+    });
   }
 
-  close(): void {
-    this.#database.close();
+  async close(): Promise<void> {
+    await this.#db.destroy();
   }
+}
 
-  #workspaceId(name: string): number {
-    const row = this.#database
-      .prepare<unknown[], { id: number }>('SELECT id FROM workspace WHERE name = ?')
-      .get(name);
-    if (row === undefined) throw new Error(`no workspace ${name} to repair`);
-    return row.id;
-  }
+/** Holds the workspace, so that nobody publishes, after making sure that nobody has. */
+async function lockAt(
+  transaction: Transaction<CatalogSchema>,
+  workspace: string,
+  newestSeq: number,
+): Promise<{ id: number; base: number | null }> {
+  const { id, base } = await transaction
+    .updateTable('workspace')
+    .set((column) => ({ head_seq: column.ref('head_seq') }))
+    .where('name', '=', workspace)
+    .where('purged', '=', 0)
+    .returning(['id', 'base_workspace_id as base'])
+    .executeTakeFirstOrThrow();
+  const { newest } = await transaction
+    .selectFrom('version')
+    .select((version) => version.fn.max<number | null>('seq').as('newest'))
+    .where('workspace_id', '=', id)
+    .executeTakeFirstOrThrow();
+  if ((newest ?? 0) === newestSeq) return { id, base };
+  throw new CairnError(
+    'conflict',
+    `somebody has published in workspace "${workspace}" since the check began`,
+    {
+      hint: 'run cairn fsck --repair again',
+    },
+  );
+}
 
-  /** As publishing the version would: rows that are not in it end, and what is new begins. */
-  #addVersion(workspaceId: number, { seq, rows }: VersionPaths): void {
-    this.#database.exec('DELETE FROM now');
-    const add = this.#database.prepare('INSERT INTO now VALUES (?, ?, ?, ?)');
-    for (const { path, hash, size, mode } of rows)
-      add.run(path, hash === undefined ? null : bytesOfId(hash), size, mode);
-    const open = `workspace_id = @workspaceId AND fork = ${String(OPEN_FORK)}`;
-    const same = 'n.path = file.path AND n.hash IS file.hash AND n.size = file.size AND n.mode = file.mode';
-    this.#database
-      .prepare(
-        `UPDATE file SET to_seq = @seq, fork = fork_node(from_seq, @seq)
-         WHERE ${open} AND NOT EXISTS (SELECT 1 FROM now n WHERE ${same})`,
-      )
-      .run({ workspaceId, seq });
-    this.#database
-      .prepare(
-        `INSERT INTO file (workspace_id, path, hash, size, mode, from_seq, fork)
-         SELECT @workspaceId, path, hash, size, mode, @seq, ${String(OPEN_FORK)} FROM now n
-         WHERE NOT EXISTS (SELECT 1 FROM file WHERE ${open} AND file.path = n.path)`,
-      )
-      .run({ workspaceId, seq });
+/** As publishing the version would: rows that are not in it end, and what is new begins. */
+async function addVersion(
+  transaction: Kysely<CatalogSchema & RepairTables>,
+  workspaceId: number,
+  { seq, rows }: VersionPaths,
+): Promise<void> {
+  await transaction.deleteFrom('version_path').execute();
+  await insertRows(
+    pathRowsOf(rows),
+    (chunk) => transaction.insertInto('version_path').values(chunk).compile(),
+    (query) => transaction.executeQuery(query),
+  );
+  await sql`
+    UPDATE file SET to_seq = ${sql.lit(seq)}, fork = ${sql.lit(ENDING_FORK)}
+    WHERE workspace_id = ${sql.lit(workspaceId)} AND fork = ${sql.lit(OPEN_FORK)} AND NOT EXISTS (
+      SELECT 1 FROM version_path now
+      WHERE now.path = file.path AND now.hash IS NOT DISTINCT FROM file.hash AND now.size = file.size AND now.mode = file.mode)
+  `.execute(transaction);
+  const ending = transaction
+    .selectFrom('file')
+    .select('from_seq')
+    .where('workspace_id', '=', workspaceId)
+    .where('fork', '=', ENDING_FORK);
+  for (const { from_seq } of await ending.distinct().execute()) {
+    await transaction
+      .updateTable('file')
+      .set({ fork: forkNode(from_seq, seq) })
+      .where('workspace_id', '=', workspaceId)
+      .where('fork', '=', ENDING_FORK)
+      .where('from_seq', '=', from_seq)
+      .execute();
   }
+  await sql`
+    INSERT INTO file (workspace_id, path, hash, size, mode, from_seq, fork)
+    SELECT ${sql.lit(workspaceId)}, path, hash, size, mode, ${sql.lit(seq)}, ${sql.lit(OPEN_FORK)} FROM version_path now
+    WHERE NOT EXISTS (
+      SELECT 1 FROM file WHERE workspace_id = ${sql.lit(workspaceId)} AND fork = ${sql.lit(OPEN_FORK)} AND file.path = now.path)
+  `.execute(transaction);
+}
+
+function* pathRowsOf(rows: Iterable<FileRow>): Generator<RepairTables['version_path']> {
+  for (const { path, hash, size, mode } of rows)
+    yield { path, hash: hash === undefined ? null : bytesOfId(hash), size, mode };
 }

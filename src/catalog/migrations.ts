@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Migrator, type ColumnDefinitionBuilder, type Kysely, type Migration } from 'kysely';
 import { CairnError } from '../core/index.js';
+import { sealedTag, sealedVersion } from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
 
 /** What column definitions need to know of a dialect; everything else of the schema is common SQL. */
@@ -31,14 +32,17 @@ export async function migrateToLatest(
   throw error instanceof Error ? error : new Error('the migrations failed', { cause: error });
 }
 
-/** Whether all migrations of this release have run on a catalog. Only reads. Throws `unsupported` as `migrateToLatest` does. */
+/** Whether there is a catalog of this release. Only reads. Throws `unsupported` for one of an earlier or a later release. */
 export async function isMigrated(
   db: Kysely<CatalogSchema>,
   dialect: SchemaDialect,
   url: string,
-): Promise<'wholly' | 'in part' | 'not at all'> {
-  if (!(await isBehind(db, catalogMigrations(dialect), url))) return 'wholly';
-  return (await executedMigrations(db)).length === 0 ? 'not at all' : 'in part';
+): Promise<boolean> {
+  if (!(await isBehind(db, catalogMigrations(dialect), url))) return true;
+  if ((await executedMigrations(db)).length === 0) return false;
+  throw new CairnError('unsupported', `${url} was written by an earlier release`, {
+    hint: 'any command that uses it, as cairn log, brings it to this one',
+  });
 }
 
 async function isBehind(
@@ -68,7 +72,7 @@ async function executedMigrations(db: Kysely<CatalogSchema>): Promise<string[]> 
 }
 
 /** Run in the order of their names. A migration that was released never changes; what it got wrong the next one mends. */
-function catalogMigrations(dialect: SchemaDialect): Record<string, Migration> {
+export function catalogMigrations(dialect: SchemaDialect): Record<string, Migration> {
   return {
     '0001_catalog': {
       up: async (db: Kysely<unknown>) => {
@@ -101,6 +105,16 @@ function catalogMigrations(dialect: SchemaDialect): Record<string, Migration> {
     '0005_open_commits': {
       up: async (db: Kysely<unknown>) => {
         await createCommits(db, dialect);
+      },
+    },
+    '0006_fork_base': {
+      up: async (db: Kysely<unknown>) => {
+        await addBase(db);
+      },
+    },
+    '0007_row_checksums': {
+      up: async (db: Kysely<unknown>) => {
+        await addChecksums(db);
       },
     },
   };
@@ -220,6 +234,56 @@ async function createCommits(db: Kysely<unknown>, { bytesType }: SchemaDialect):
     .addColumn('bytes', bytesType, (column) => column.notNull())
     .addPrimaryKeyConstraint('commit_part_pk', ['commit_id', 'ordinal'])
     .execute();
+}
+
+/** Forks that are there have all rows of their own. By the base: who deletes one looks for its forks. */
+async function addBase(db: Kysely<unknown>): Promise<void> {
+  await db.schema
+    .alterTable('workspace')
+    .addColumn('base_workspace_id', 'integer', (column) => column.references('workspace.id'))
+    .execute();
+  await db.schema.alterTable('workspace').addColumn('base_seq', 'bigint').execute();
+  await db.schema
+    .alterTable('workspace')
+    .addColumn('purged', 'integer', (column) => column.notNull().defaultTo(0))
+    .execute();
+  await db.schema
+    .createIndex('workspace_base')
+    .on('workspace')
+    .columns(['base_workspace_id', 'base_seq'])
+    .execute();
+}
+
+/** Rows that are there are taken for what they should be. */
+async function addChecksums(db: Kysely<unknown>): Promise<void> {
+  for (const table of ['version', 'tag']) {
+    await db.schema
+      .alterTable(table)
+      .addColumn('checksum', 'bigint', (column) => column.notNull().defaultTo(0))
+      .execute();
+  }
+  const tables = db.withTables<Pick<CatalogSchema, 'version' | 'tag'>>();
+  const workspaces = await tables.selectFrom('version').select('workspace_id').distinct().execute();
+  for (const { workspace_id } of workspaces) {
+    const ofWorkspace = tables.selectFrom('version').selectAll().where('workspace_id', '=', workspace_id);
+    for (const row of await ofWorkspace.execute()) {
+      const { author, message, checksum } = sealedVersion(row);
+      await tables
+        .updateTable('version')
+        .set({ author, message, checksum })
+        .where('workspace_id', '=', workspace_id)
+        .where('seq', '=', row.seq)
+        .execute();
+    }
+  }
+  for (const row of await tables.selectFrom('tag').selectAll().execute()) {
+    await tables
+      .updateTable('tag')
+      .set({ checksum: sealedTag(row).checksum })
+      .where('workspace_id', '=', row.workspace_id)
+      .where('name', '=', row.name)
+      .execute();
+  }
 }
 
 async function createVersions(db: Kysely<unknown>, { bytesType, identity }: SchemaDialect): Promise<void> {

@@ -97,7 +97,7 @@ async function openRemoteCatalog(url: string, home: string | undefined): Promise
   return new RemoteCatalog(new ServiceClient({ url, token }));
 }
 
-async function openDatabase(place: Place, url: string): Promise<OpenDatabase> {
+export async function openDatabase(place: Place, url: string): Promise<OpenDatabase> {
   if (place.kind === 'sqlite') {
     return { db: await openSqliteDatabase(place.path), dialect: sqliteSchemaDialect };
   }

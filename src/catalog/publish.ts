@@ -2,22 +2,26 @@ import type { Selectable, Transaction } from 'kysely';
 import { bytesOfId, CairnError } from '../core/index.js';
 import type { ContentRow, FileRow, Publication } from './catalog.js';
 import { packExtents } from './extent-record.js';
+import type { Levels } from './file-queries.js';
+import { refuseDoubledPaths, takeOver } from './fork-base.js';
 import { forkNode, MAX_SEQ, OPEN_FORK } from './fork-node.js';
 import { chunksOf, insertRows } from './row-chunks.js';
+import { sealedVersion } from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
 
 /**
  * Writes the version after `parentSeq`, and all that comes with it, and moves the head to it. The caller holds the head's row in
- * `transaction` and has compared it.
+ * `transaction` and has compared it. `parent`: what the parent is made of.
  */
 export async function insertVersion(
   transaction: Transaction<CatalogSchema>,
-  workspaceId: number,
+  [{ workspaceId }, ...bases]: Levels,
   publication: Publication,
 ): Promise<Selectable<CatalogSchema['version']>> {
   const seq = publication.parentSeq + 1;
   if (seq > MAX_SEQ) throw new RangeError(`a workspace has at most ${String(MAX_SEQ)} versions`);
-  const version = {
+  const levels: Levels = [{ workspaceId, seq }, ...bases];
+  const version = sealedVersion({
     workspace_id: workspaceId,
     seq,
     parent_seq: publication.parentSeq,
@@ -28,7 +32,7 @@ export async function insertVersion(
     files: publication.files,
     bytes: publication.bytes,
     publish_id: publication.publishId,
-  };
+  });
   await transaction.insertInto('version').values(version).execute();
   // In one order, whoever publishes: two that store the same blocks and wait for each other would wait for ever.
   await insertBlocks(
@@ -36,8 +40,9 @@ export async function insertVersion(
     publication.blocks.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
   );
   await insertContents(transaction, publication.contents);
-  await endFileRows(transaction, workspaceId, seq, publication.removed);
+  await endFileRows(transaction, levels, publication.removed);
   await insertFileRows(transaction, workspaceId, seq, publication.added);
+  await refuseDoubledPaths(transaction, levels);
   await transaction.updateTable('workspace').set({ head_seq: seq }).where('id', '=', workspaceId).execute();
   return version;
 }
@@ -86,14 +91,15 @@ async function insertContents(
   );
 }
 
-/** The rows of `paths` hold up to the version before `seq`. */
+/** The rows of `paths` hold up to the version before that of `levels`. */
 async function endFileRows(
   transaction: Transaction<CatalogSchema>,
-  workspaceId: number,
-  seq: number,
+  levels: Levels,
   paths: Iterable<Buffer>,
 ): Promise<void> {
+  const [{ workspaceId, seq }] = levels;
   for (const chunk of chunksOf(paths)) {
+    await takeOver(transaction, levels, chunk);
     const rows = await transaction
       .selectFrom('file')
       .select(['path', 'from_seq'])

@@ -39,6 +39,11 @@ interface WorkspaceTable {
   next_number: Generated<number>;
   /** The newest version whose blocks are all in `workspace_block`. */
   recorded_seq: Generated<number>;
+  /** Of a fork: paths of which `file` has no row of its own are as in version `base_seq` of this workspace. */
+  base_workspace_id: number | null;
+  base_seq: number | null;
+  /** 1: it was deleted for good. What forks are based on is left, and a name that nobody can give. */
+  purged: Generated<number>;
 }
 
 interface VersionTable {
@@ -52,6 +57,8 @@ interface VersionTable {
   files: number;
   bytes: number;
   publish_id: string;
+  /** As row-checksum.ts makes it. */
+  checksum: number;
 }
 
 interface TagTable {
@@ -59,6 +66,7 @@ interface TagTable {
   name: string;
   seq: number;
   created_at_ms: number;
+  checksum: number;
 }
 
 interface ContentTable {

@@ -22,11 +22,13 @@ import type {
   WorkspaceChange,
 } from './catalog.js';
 import { unpackExtents } from './extent-record.js';
-import { fileRowsOf, newestFileRow, rowsBegunBetween, rowsEndedBetween } from './file-queries.js';
-import { copyVersion } from './fork-workspace.js';
+import { newestFileRow, rowsBegunBetween, rowsEndedBetween } from './file-queries.js';
+import { beginFork, levelsOf } from './fork-base.js';
 import { HeadWatch, type WaitOptions } from './head-watch.js';
+import { listFiles } from './list-files.js';
 import { insertVersion } from './publish.js';
 import { chunksOf } from './row-chunks.js';
+import { damagedRow, isSoundTag, isSoundVersion, sealedTag, sealedVersion } from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
 import { makePlaceFor, trashEndMs } from './trash.js';
 import { checkTagName, checkWorkspaceName } from './workspace-name.js';
@@ -113,6 +115,7 @@ export class SqlCatalog implements Catalog {
       .set({ trashed_at_ms: null })
       .where('name', '=', name)
       .where('trashed_at_ms', 'is not', null)
+      .where('purged', '=', 0)
       .executeTakeFirst();
     if (numUpdatedRows === 0n) {
       throw new CairnError('not-found', `no workspace "${name}" is in the trash`);
@@ -123,7 +126,6 @@ export class SqlCatalog implements Catalog {
   async forkWorkspace(fork: Parameters<Catalog['forkWorkspace']>[0]): Promise<Version> {
     const { workspace, seq, name, author, publishId } = fork;
     checkWorkspaceName(name);
-    const workspaceId = await this.#workspaceIdWithVersions(workspace, [seq]);
     if ((await this.#findWorkspace(name)) !== undefined) {
       const made = await this.published(name, publishId);
       if (made !== undefined) return made;
@@ -131,7 +133,8 @@ export class SqlCatalog implements Catalog {
     const { root, files, bytes } = await this.version(workspace, seq);
     await this.#db.transaction().execute(async (transaction) => {
       const source = await lockHead(transaction, workspace);
-      const first = {
+      const levels = await levelsOf(transaction, source, seq);
+      const first = sealedVersion({
         workspace_id: await insertWorkspace(transaction, name, source.next_number),
         seq: 1,
         parent_seq: 0,
@@ -142,8 +145,8 @@ export class SqlCatalog implements Catalog {
         files,
         bytes,
         publish_id: publishId,
-      };
-      await copyVersion(transaction, { workspaceId, seq }, first);
+      });
+      await beginFork(transaction, levels, first);
     });
     return this.version(name, 1);
   }
@@ -164,15 +167,12 @@ export class SqlCatalog implements Catalog {
     const { id } = await this.#workspaceRow(workspace);
     const row = await this.#db
       .selectFrom('tag')
-      .innerJoin('version', (join) =>
-        join.onRef('version.workspace_id', '=', 'tag.workspace_id').onRef('version.seq', '=', 'tag.seq'),
-      )
-      .selectAll('version')
-      .where('tag.workspace_id', '=', id)
-      .where('tag.name', '=', tag)
+      .selectAll()
+      .where('workspace_id', '=', id)
+      .where('name', '=', tag)
       .executeTakeFirst();
     if (row === undefined) throw noTag(workspace, tag);
-    return versionOf(workspace, row);
+    return await this.version(workspace, tagOf(workspace, row).seq);
   }
 
   async tags(workspace: string): Promise<Tag[]> {
@@ -183,26 +183,19 @@ export class SqlCatalog implements Catalog {
       .where('workspace_id', '=', id)
       .orderBy('name')
       .execute();
-    return rows.map((row) => ({
-      workspace,
-      name: row.name,
-      seq: row.seq,
-      createdAtMs: row.created_at_ms,
-    }));
+    return rows.map((row) => tagOf(workspace, row));
   }
 
   async setTag(workspace: string, tag: string, seq: number): Promise<Tag> {
     checkTagName(tag);
-    const id = await this.#workspaceIdWithVersions(workspace, [seq]);
-    const createdAtMs = Date.now();
+    const { id } = await this.#headWithVersions(workspace, [seq]);
+    const row = sealedTag({ workspace_id: id, name: tag, seq, created_at_ms: Date.now() });
     await this.#db
       .insertInto('tag')
-      .values({ workspace_id: id, name: tag, seq, created_at_ms: createdAtMs })
-      .onConflict((conflict) =>
-        conflict.columns(['workspace_id', 'name']).doUpdateSet({ seq, created_at_ms: createdAtMs }),
-      )
+      .values(row)
+      .onConflict((conflict) => conflict.columns(['workspace_id', 'name']).doUpdateSet(row))
       .execute();
-    return { workspace, name: tag, seq, createdAtMs };
+    return tagOf(workspace, row);
   }
 
   async deleteTag(workspace: string, tag: string): Promise<void> {
@@ -255,7 +248,8 @@ export class SqlCatalog implements Catalog {
         );
       }
       checkRoom(workspace, head, publication.bytes);
-      return versionOf(workspace, await insertVersion(transaction, head.id, publication));
+      const parent = await levelsOf(transaction, head, parentSeq);
+      return versionOf(workspace, await insertVersion(transaction, parent, publication));
     });
     this.#heads.published(workspace, version.seq);
     return version;
@@ -281,9 +275,9 @@ export class SqlCatalog implements Catalog {
   }
 
   async file(workspace: string, seq: number, path: Buffer): Promise<FileRow | undefined> {
-    const id = await this.#workspaceIdWithVersions(workspace, [seq]);
-    const row = await newestFileRow(this.#db, id, seq, path).executeTakeFirst();
-    if (row === undefined || (row.to_seq !== null && row.to_seq <= seq)) return undefined;
+    const levels = await levelsOf(this.#db, await this.#headWithVersions(workspace, [seq]), seq);
+    const row = await newestFileRow(this.#db, levels, path).executeTakeFirst();
+    if (row === undefined || (row.to_seq !== null && row.to_seq <= row.at_seq)) return undefined;
     return fileOf(row);
   }
 
@@ -292,9 +286,9 @@ export class SqlCatalog implements Catalog {
     seq: number,
     options: { prefix?: Buffer; after?: Buffer; limit?: number } = {},
   ): Promise<FileRow[]> {
-    const id = await this.#workspaceIdWithVersions(workspace, [seq]);
+    const head = await this.#headWithVersions(workspace, [seq]);
     const { prefix = Buffer.alloc(0), after = Buffer.alloc(0), limit = PAGE_DEFAULT_ROWS } = options;
-    return (await fileRowsOf(this.#db, id, seq, { prefix, after, limit }).execute()).map(fileOf);
+    return (await listFiles(this.#db, head, seq, { prefix, after, limit })).map(fileOf);
   }
 
   async changes(
@@ -304,9 +298,17 @@ export class SqlCatalog implements Catalog {
     page?: { after?: Buffer; limit: number },
   ): Promise<FileChange[]> {
     const seqs = [fromSeq, toSeq].filter((seq) => seq !== 0);
-    const id = await this.#workspaceIdWithVersions(workspace, seqs);
+    const head = await this.#headWithVersions(workspace, seqs);
+    const { id } = head;
     const lowSeq = Math.min(fromSeq, toSeq);
     const highSeq = Math.max(fromSeq, toSeq);
+    if (lowSeq === 0) {
+      // All there is: a listing, which need not be sorted.
+      const range = { prefix: Buffer.alloc(0), after: Buffer.alloc(0), ...page };
+      const rows = highSeq === 0 ? [] : await listFiles(this.#db, head, highSeq, range);
+      const files = rows.map(fileOf);
+      return fromSeq === 0 ? changesOf([], files) : changesOf(files, []);
+    }
     for (let part = page; ;) {
       const ended = (await rowsEndedBetween(this.#db, id, lowSeq, highSeq, part).execute()).map(fileOf);
       const begun = (await rowsBegunBetween(this.#db, id, lowSeq, highSeq, part).execute()).map(fileOf);
@@ -376,13 +378,14 @@ export class SqlCatalog implements Catalog {
     return row === undefined ? undefined : workspaceOf(row);
   }
 
-  async #workspaceRow(name: string): Promise<{ id: number; head_seq: number }> {
+  async #workspaceRow(name: string): Promise<Head> {
     return soundHead(name, await headRow(this.#db, name).executeTakeFirst());
   }
 
-  /** The workspace's id, after making sure that it has these versions. */
-  async #workspaceIdWithVersions(name: string, seqs: readonly number[]): Promise<number> {
-    const { id, head_seq } = await this.#workspaceRow(name);
+  /** The workspace, after making sure that it has these versions. */
+  async #headWithVersions(name: string, seqs: readonly number[]): Promise<Head> {
+    const head = await this.#workspaceRow(name);
+    const { id, head_seq } = head;
     for (const seq of seqs) {
       const row = await this.#db
         .selectFrom('version')
@@ -392,7 +395,7 @@ export class SqlCatalog implements Catalog {
         .executeTakeFirst();
       if (row === undefined) throw noVersion(name, seq, head_seq);
     }
-    return id;
+    return head;
   }
 }
 
@@ -430,7 +433,7 @@ async function lockHead(transaction: Transaction<CatalogSchema>, workspace: stri
 function headRow(db: Kysely<CatalogSchema>, name: string) {
   return db
     .selectFrom('workspace')
-    .select(['id', 'head_seq', 'next_number', 'read_only', 'quota_bytes'])
+    .select(['id', 'head_seq', 'next_number', 'read_only', 'quota_bytes', 'base_workspace_id'])
     .select((workspace) =>
       workspace
         .selectFrom('version')
@@ -486,6 +489,7 @@ interface Head {
   next_number: number;
   read_only: number;
   quota_bytes: number | null;
+  base_workspace_id: number | null;
 }
 
 /** A head that is not the newest version is damage, and would show, or be the parent of, what nobody meant. */
@@ -557,7 +561,13 @@ function workspaceOf(row: Selectable<CatalogSchema['workspace']>): Workspace {
   };
 }
 
+function tagOf(workspace: string, row: Selectable<CatalogSchema['tag']>): Tag {
+  if (!isSoundTag(row)) throw damagedRow(`tag ${workspace}@${row.name}`);
+  return { workspace, name: row.name, seq: row.seq, createdAtMs: row.created_at_ms };
+}
+
 export function versionOf(workspace: string, row: Selectable<CatalogSchema['version']>): Version {
+  if (!isSoundVersion(row)) throw damagedRow(`version ${workspace}@${String(row.seq)}`);
   return {
     workspace,
     seq: row.seq,

@@ -11,6 +11,7 @@ import {
   type DatabaseConnection,
   type Driver,
   type QueryResult,
+  type TransactionSettings,
 } from 'kysely';
 import { CairnError, messageOf, systemCode } from '../core/index.js';
 import type { SchemaDialect } from './migrations.js';
@@ -131,8 +132,15 @@ class CatalogSqliteDriver extends SqliteDriver {
     return new TranslatingConnection(await super.acquireConnection(), this.#database.name);
   }
 
-  /** A transaction that began by reading cannot become a writer once another process has written: this one never has to. */
-  override async beginTransaction(): Promise<void> {
+  /** A transaction that began by reading cannot become a writer once another process has written: one that may write never has to. */
+  override async beginTransaction(
+    connection: DatabaseConnection,
+    settings?: TransactionSettings,
+  ): Promise<void> {
+    if (settings?.accessMode === 'read only') {
+      await super.beginTransaction(connection);
+      return;
+    }
     await untilNotBusy(this.#database.name, () => {
       this.#database.pragma('busy_timeout = 0');
       try {

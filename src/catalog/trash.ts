@@ -18,12 +18,10 @@ export async function makePlaceFor(transaction: Transaction<CatalogSchema>, name
     .executeTakeFirst();
   if (row === undefined) return;
   if (row.trashed_at_ms === null) throw new CairnError('conflict', `there is a workspace "${name}" already`);
-  if (Date.now() < trashEndMs(row.trashed_at_ms)) {
-    throw new CairnError('conflict', `a workspace "${name}" is in the trash`, {
-      hint: `cairn workspace undelete ${name} brings it back; or choose another name`,
-    });
-  }
-  await deleteWorkspaceRows(transaction, row.id);
+  if (await purge(transaction, row.id, Date.now())) return;
+  throw new CairnError('conflict', `a workspace "${name}" is in the trash`, {
+    hint: `cairn workspace undelete ${name} brings it back; or choose another name`,
+  });
 }
 
 /** Deletes what has been in the trash for its term. Returns the names. */
@@ -32,17 +30,100 @@ export async function emptyTrash(db: Kysely<CatalogSchema>, nowMs: number): Prom
     .selectFrom('workspace')
     .select(['id', 'name'])
     .where('trashed_at_ms', '<=', nowMs - TRASH_TERM_MS)
+    .where('purged', '=', 0)
     .execute();
-  for (const { id } of due) {
-    await db.transaction().execute((transaction) => deleteWorkspaceRows(transaction, id));
+  const deleted: string[] = [];
+  for (const { id, name } of due) {
+    if (await db.transaction().execute((transaction) => purge(transaction, id, nowMs))) deleted.push(name);
   }
-  return due.map(({ name }) => name);
+  return deleted;
 }
 
-/** Contents and blocks stay: other workspaces may have them, and what is stored is not the catalog's to delete. */
-async function deleteWorkspaceRows(transaction: Transaction<CatalogSchema>, id: number): Promise<void> {
-  for (const table of ['workspace_block', 'upload', 'tag', 'lease', 'file', 'version'] as const) {
+/**
+ * Deletes a workspace whose term is over; false when somebody has undeleted it. Contents and blocks stay: other workspaces may have them, and what is
+ * stored is not the catalog's to delete.
+ */
+async function purge(transaction: Transaction<CatalogSchema>, id: number, nowMs: number): Promise<boolean> {
+  // From here on nobody undeletes it.
+  const { numUpdatedRows } = await transaction
+    .updateTable('workspace')
+    .set({ head_seq: 0 })
+    .where('id', '=', id)
+    .where('trashed_at_ms', '<=', nowMs - TRASH_TERM_MS)
+    .where('purged', '=', 0)
+    .executeTakeFirst();
+  if (numUpdatedRows === 0n) return false;
+  for (const table of ['workspace_block', 'upload', 'open_commit', 'tag', 'lease', 'version'] as const) {
     await transaction.deleteFrom(table).where('workspace_id', '=', id).execute();
   }
-  await transaction.deleteFrom('workspace').where('id', '=', id).execute();
+  if (!(await deleteUnlessBase(transaction, id))) await keepAsBase(transaction, id);
+  return true;
+}
+
+/** A workspace without forks goes, and with it the one it is based on, where that was purged and has no other fork. */
+async function deleteUnlessBase(transaction: Transaction<CatalogSchema>, id: number): Promise<boolean> {
+  const fork = await transaction
+    .selectFrom('workspace')
+    .select('id')
+    .where('base_workspace_id', '=', id)
+    .limit(1)
+    .executeTakeFirst();
+  if (fork !== undefined) return false;
+  await transaction.deleteFrom('file').where('workspace_id', '=', id).execute();
+  const { base_workspace_id: base } = await transaction
+    .deleteFrom('workspace')
+    .where('id', '=', id)
+    .returning('base_workspace_id')
+    .executeTakeFirstOrThrow();
+  await deletePurgedBase(transaction, base);
+  return true;
+}
+
+/** What was kept of a workspace for its forks goes with the last of them. */
+export async function deletePurgedBase(
+  transaction: Transaction<CatalogSchema>,
+  id: number | null,
+): Promise<void> {
+  if (id === null) return;
+  // Of two that let go of it at a time the later one sees that the other has.
+  const row = await transaction
+    .updateTable('workspace')
+    .set({ head_seq: 0 })
+    .where('id', '=', id)
+    .where('purged', '=', 1)
+    .returning('id')
+    .executeTakeFirst();
+  if (row !== undefined) await deleteUnlessBase(transaction, id);
+}
+
+/**
+ * Forks need the rows of the versions they were forked from. Where the workspace is a fork itself, a path that it has no row of would be as in its base:
+ * its first rows stay, which each path has that the base has as well.
+ */
+async function keepAsBase(transaction: Transaction<CatalogSchema>, id: number): Promise<void> {
+  const { base_workspace_id: base } = await transaction
+    .updateTable('workspace')
+    .set({ name: `~${String(id)}`, purged: 1, head_seq: 0 })
+    .where('id', '=', id)
+    .returning('base_workspace_id')
+    .executeTakeFirstOrThrow();
+  let unneeded = transaction
+    .deleteFrom('file')
+    .where('workspace_id', '=', id)
+    .where((where) =>
+      where.not(
+        where.exists(
+          where
+            .selectFrom('workspace as forked')
+            .select('forked.id')
+            .where('forked.base_workspace_id', '=', id)
+            .whereRef('forked.base_seq', '>=', 'file.from_seq')
+            .where((of) =>
+              of.or([of('file.to_seq', 'is', null), of('forked.base_seq', '<', of.ref('file.to_seq'))]),
+            ),
+        ),
+      ),
+    );
+  if (base !== null) unneeded = unneeded.where('from_seq', '>', 1);
+  await unneeded.execute();
 }

@@ -1,5 +1,5 @@
 import { CatalogRepair, type AuditedVersion, type CatalogProblem } from '../catalog/index.js';
-import { CairnError, ROOT_INO, type ContentId } from '../core/index.js';
+import { ROOT_INO, type ContentId } from '../core/index.js';
 import { walk, type ManifestReader } from '../manifest/index.js';
 import { nameOf, type CheckParts } from './check-parts.js';
 import type { Repair } from './finding.js';
@@ -25,25 +25,23 @@ export async function checkCatalog(parts: CheckParts): Promise<void> {
 
 /** Makes `path → hash` of a workspace anew from the manifests of all its versions. */
 async function rebuildPaths(parts: CheckParts, workspace: string): Promise<boolean> {
-  await withRepair(parts, (repair) => repair.rebuildPaths(workspace, versionPaths(parts, workspace)));
+  const newestSeq = parts.catalog?.versions(workspace).at(-1)?.seq ?? 0;
+  await withRepair(parts, (repair) =>
+    repair.rebuildPaths(workspace, newestSeq, versionPaths(parts, workspace)),
+  );
   return true;
 }
 
 /** Opens the catalog for a repair. */
 export async function withRepair(
   parts: CheckParts,
-  work: (repair: CatalogRepair) => Promise<void> | void,
+  work: (repair: CatalogRepair) => Promise<void>,
 ): Promise<void> {
-  if (!parts.catalogUrl.startsWith('sqlite:'))
-    throw new CairnError(
-      'unsupported',
-      'only a catalog in SQLite is repaired; restore this one from a backup',
-    );
-  const repair = new CatalogRepair(parts.catalogUrl);
+  const repair = await CatalogRepair.open(parts.catalogUrl);
   try {
     await work(repair);
   } finally {
-    repair.close();
+    await repair.close();
   }
 }
 
@@ -69,18 +67,13 @@ function repairOf(parts: CheckParts, problem: CatalogProblem, rebuilt: Set<strin
       return undefined;
     case 'reindex':
       return async () => {
-        if (!rebuilt.has(''))
-          await withRepair(parts, (repair) => {
-            repair.reindex();
-          });
+        if (!rebuilt.has('')) await withRepair(parts, (repair) => repair.reindex());
         rebuilt.add('');
         return true;
       };
     case 'head':
       return async () => {
-        await withRepair(parts, (repair) => {
-          repair.restoreHead(remedy.workspace);
-        });
+        await withRepair(parts, (repair) => repair.restoreHead(remedy.workspace));
         return true;
       };
     case 'paths':
@@ -92,9 +85,7 @@ function repairOf(parts: CheckParts, problem: CatalogProblem, rebuilt: Set<strin
     case 'content':
       // Not known any more, it is stored again by whoever has a file of it; and the check of the versions puts it back where one has it.
       return async () => {
-        await withRepair(parts, (repair) => {
-          repair.forgetContent(remedy.id);
-        });
+        await withRepair(parts, (repair) => repair.forgetContent(remedy.id));
         await putContentBack(parts, remedy.id);
         return true;
       };
@@ -111,9 +102,7 @@ async function putContentBack(parts: CheckParts, id: ContentId): Promise<void> {
           if (manifest.content(inode.ino) !== id) continue;
           const extents = manifest.extents(inode.ino, 0, inode.size);
           if (manifest.embedded(inode.ino) !== undefined) continue;
-          await withRepair(parts, (repair) => {
-            repair.putContent({ id, size: inode.size, extents });
-          });
+          await withRepair(parts, (repair) => repair.putContent({ id, size: inode.size, extents }));
           return true;
         }
         return false;

@@ -114,10 +114,7 @@ async function reportBad(parts: CheckParts): Promise<void> {
       async () => {
         if (await source.putBack(id)) return true;
         // Files of these bytes are then stored again when they are imported.
-        if (what === 'is missing')
-          await withRepair(parts, (repair) => {
-            repair.forgetBlock(id);
-          });
+        if (what === 'is missing') await withRepair(parts, (repair) => repair.forgetBlock(id));
         return false;
       },
     );
@@ -138,9 +135,7 @@ async function checkCatalogBlocks(parts: CheckParts): Promise<void> {
         advice: 'cairn fsck --repair forgets it; no version checked here needs it',
       },
       async () => {
-        await withRepair(parts, (repair) => {
-          repair.forgetBlock(blockIdOf(id));
-        });
+        await withRepair(parts, (repair) => repair.forgetBlock(blockIdOf(id)));
         return true;
       },
     );
@@ -157,9 +152,7 @@ async function checkCatalogBlocks(parts: CheckParts): Promise<void> {
         },
         async () => {
           const { raw } = await parts.source.fromStore(id);
-          await withRepair(parts, (repair) => {
-            repair.putBlock(id, raw.length, storedBytes);
-          });
+          await withRepair(parts, (repair) => repair.putBlock(id, raw.length, storedBytes));
           return true;
         },
       );

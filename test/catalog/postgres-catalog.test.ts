@@ -1,5 +1,8 @@
+import { CompiledQuery } from 'kysely';
 import t from 'tap';
+import { fileRowsOf } from '../../src/catalog/file-queries.js';
 import { openCatalog } from '../../src/catalog/index.js';
+import { openPostgresDatabase } from '../../src/catalog/postgres-database.js';
 import { catalogContract, publicationOn } from '../contract/catalog.js';
 import { startPostgres, whyNoPostgres } from '../fixtures/postgres-server.js';
 
@@ -30,6 +33,22 @@ if (why !== undefined) {
       }
     }
     t.match(await catalog.version('w'), { seq: 1 });
+  });
+
+  void t.test('a page of a listing reads a page of rows, of a base as well', async (t) => {
+    const url = await server.newUrl();
+    const catalog = await openCatalog(url);
+    t.teardown(() => catalog.close());
+    const db = openPostgresDatabase(url, url);
+    t.teardown(() => db.destroy());
+    const page = { prefix: Buffer.alloc(0), after: Buffer.from('a'), limit: 10 };
+    for (const nearer of [[], [{ workspaceId: 2, seq: 5 }]]) {
+      const { sql, parameters } = fileRowsOf(db, { workspaceId: 1, seq: 5 }, nearer, page).compile();
+      const { rows } = await db.executeQuery(CompiledQuery.raw(`EXPLAIN ${sql}`, [...parameters]));
+      const plan = JSON.stringify(rows);
+      t.match(plan, /Merge Append/);
+      t.notMatch(plan, /Sort\b {2}\(/, 'merged, not sorted');
+    }
   });
 
   void t.test('what is wrong with the server is told without the password', async (t) => {

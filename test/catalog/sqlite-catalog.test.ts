@@ -15,15 +15,18 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
-import { Kysely, SqliteDialect } from 'kysely';
+import { Kysely, Migrator, SqliteDialect } from 'kysely';
 import t, { type Test } from 'tap';
 import {
   fileRowsOf,
+  type Level,
   newestFileRow,
   rowsBegunBetween,
   rowsEndedBetween,
 } from '../../src/catalog/file-queries.js';
-import { openCatalog, type Catalog } from '../../src/catalog/index.js';
+import { CatalogAudit, openCatalog, type Catalog } from '../../src/catalog/index.js';
+import { catalogMigrations } from '../../src/catalog/migrations.js';
+import { sqliteSchemaDialect } from '../../src/catalog/sqlite-database.js';
 import type { BlockId } from '../../src/core/index.js';
 import type { CatalogSchema } from '../../src/catalog/schema.js';
 import { catalogContract, contentNamed, fileNamed, listWhole, publicationOn } from '../contract/catalog.js';
@@ -199,7 +202,7 @@ void t.test('lookups, listings and changes are answered from indexes', async (t)
       (row) => row.detail,
     );
 
-  t.same(planOf(newestFileRow(db, 1, 5, Buffer.from('a')).compile()), [
+  t.same(planOf(newestFileRow(db, [{ workspaceId: 1, seq: 5 }], Buffer.from('a')).compile()), [
     'SEARCH file USING INDEX sqlite_autoindex_file_1 (workspace_id=? AND path=? AND from_seq<?)',
   ]);
   const none = Buffer.alloc(0);
@@ -208,7 +211,7 @@ void t.test('lookups, listings and changes are answered from indexes', async (t)
     { prefix: Buffer.from('a/'), after: none, limit: 10 },
     { prefix: Buffer.from('a/'), after: Buffer.from('a/b'), limit: 10 },
   ]) {
-    const listing = planOf(fileRowsOf(db, 1, 5, range).compile());
+    const listing = planOf(fileRowsOf(db, { workspaceId: 1, seq: 5 }, [], range).compile());
     const byFork = 'SEARCH file USING INDEX sqlite_autoindex_file_2 (workspace_id=? AND fork=? AND path>?';
     t.equal(listing.filter((step) => step.startsWith(byFork)).length, 32, 'the open rows, and 31 fork nodes');
     t.notOk(
@@ -216,6 +219,33 @@ void t.test('lookups, listings and changes are answered from indexes', async (t)
       'merged, not sorted',
     );
   }
+
+  const levels = [5, 4, 3].map((workspaceId) => ({ workspaceId, seq: 5 })) as [Level, Level, Level];
+  const lookup = planOf(newestFileRow(db, levels, Buffer.from('a')).compile());
+  t.equal(lookup.filter((step) => step.includes('(workspace_id=? AND path=? AND from_seq<?)')).length, 3);
+  t.notOk(lookup.some((step) => step.includes('SCAN file')));
+  const page = fileRowsOf(db, levels[2], levels.slice(0, 2), {
+    prefix: none,
+    after: Buffer.from('a'),
+    end: Buffer.from('b'),
+    limit: 10,
+  });
+  const ofBase = planOf(page.compile());
+  const within =
+    'SEARCH file USING INDEX sqlite_autoindex_file_2 (workspace_id=? AND fork=? AND path>? AND path<?)';
+  t.equal(
+    ofBase.filter((step) => step === within).length,
+    32,
+    'a base is walked from the page’s begin to its end',
+  );
+  const inNearer =
+    'SEARCH nearer_file USING COVERING INDEX sqlite_autoindex_file_1 (workspace_id=? AND path=?)';
+  t.equal(ofBase.filter((step) => step === inNearer).length, 32);
+  t.notOk(
+    ofBase.some((step) => step.includes('SCAN file') || step.includes('TEMP B-TREE')),
+    'merged, not sorted',
+  );
+
   t.match(
     planOf(rowsBegunBetween(db, 1, 4, 5).compile())[0],
     'USING INDEX file_from (workspace_id=? AND from_seq>?',
@@ -224,13 +254,13 @@ void t.test('lookups, listings and changes are answered from indexes', async (t)
     planOf(rowsEndedBetween(db, 1, 4, 5).compile())[0],
     'USING INDEX file_to (workspace_id=? AND to_seq>?',
   );
-  const page = { limit: 10, after: Buffer.from('a') };
+  const changesPage = { limit: 10, after: Buffer.from('a') };
   t.match(
-    planOf(rowsEndedBetween(db, 1, 4, 5, page).compile())[1],
+    planOf(rowsEndedBetween(db, 1, 4, 5, changesPage).compile())[1],
     'USING INDEX file_to (workspace_id=? AND to_seq>?',
   );
   t.match(
-    planOf(rowsBegunBetween(db, 1, 4, 5, page).compile())[1],
+    planOf(rowsBegunBetween(db, 1, 4, 5, changesPage).compile())[1],
     'USING INDEX file_from (workspace_id=? AND from_seq>?',
   );
 });
@@ -274,12 +304,69 @@ void t.test(
   },
 );
 
-void t.test('a tag names a version', async (t) => {
+void t.test('a row of a version or a tag in which a byte changed is refused by its name', async (t) => {
   const { file, catalog } = await newCatalog(t);
-  await catalog.publish(publicationOn(0));
+  // What is no Unicode is stored as what can be read back.
+  await catalog.publish(publicationOn(0, { message: 'half a \ud83d pair' }));
   await catalog.publish(publicationOn(1));
-  rawDatabase(t, file).exec(`insert into tag select id, 'v1', 1, 0 from workspace`);
-  t.same(await catalog.taggedVersion('w', 'v1'), await catalog.version('w', 1));
+  await catalog.setTag('w', 'first', 1);
+  t.equal((await catalog.version('w', 1)).message, 'half a \ufffd pair');
+  const raw = rawDatabase(t, file);
+  for (const damage of [
+    `author = 'adb'`,
+    `message = 'half b ' || substr(message, 8)`,
+    'created_at_ms = created_at_ms + 1',
+    'files = files + 1',
+    'bytes = bytes + 1',
+    'root = zeroblob(32)',
+    `root = ''`,
+    `publish_id = 'another'`,
+    'checksum = checksum + 1',
+  ]) {
+    const undo = raw.prepare('select * from version where seq = 1').get() as Record<string, unknown>;
+    raw.exec(`update version set ${damage} where seq = 1`);
+    const refused = { code: 'corrupt', message: "the catalog's row of version w@1 does not verify" };
+    await t.rejects(catalog.version('w', 1), refused, damage);
+    await t.rejects(catalog.versions('w'), refused);
+    await t.rejects(catalog.taggedVersion('w', 'first'), refused);
+    t.match(await catalog.version('w'), { seq: 2 }, 'others are read');
+    const columns = Object.keys(undo).map((column) => `${column} = @${column}`);
+    raw.prepare(`update version set ${columns.join()} where seq = 1`).run(undo);
+  }
+  t.match(await catalog.taggedVersion('w', 'first'), { seq: 1 });
+  raw.exec('update tag set seq = 2');
+  const refused = { code: 'corrupt', message: "the catalog's row of tag w@first does not verify" };
+  await t.rejects(catalog.taggedVersion('w', 'first'), refused);
+  await t.rejects(catalog.tags('w'), refused);
+  await catalog.setTag('w', 'first', 2);
+  t.match(await catalog.taggedVersion('w', 'first'), { seq: 2 });
+});
+
+void t.test('versions, tags and forks of an earlier release are read, and not checked before', async (t) => {
+  const { file, catalog } = await newCatalog(t);
+  await catalog.close();
+  const earlier = `${file}.earlier`;
+  const raw = rawDatabase(t, earlier);
+  raw.pragma(`application_id = ${String(rawDatabase(t, file).pragma('application_id', { simple: true }))}`);
+  const db = new Kysely<CatalogSchema>({ dialect: new SqliteDialect({ database: raw }) });
+  const provider = { getMigrations: () => Promise.resolve(catalogMigrations(sqliteSchemaDialect)) };
+  const { error } = await new Migrator({ db, provider }).migrateTo('0005_open_commits');
+  t.equal(error, undefined);
+  raw.exec(`
+    insert into workspace (name, head_seq, created_at_ms) values ('w', 1, 0), ('fork', 1, 0);
+    insert into version select id, 1, 0, randomblob(32), 'ada', 'of ' || name, 0, 1, 1, 'p' from workspace;
+    insert into tag select id, 'first', 1, 0 from workspace;
+    insert into file select id, cast('a' as blob), null, 0, 33188, 1, null, 0 from workspace`);
+  await t.rejects(CatalogAudit.open(urlOf(earlier), `${earlier}.scratch`), {
+    code: 'unsupported',
+    hint: 'any command that uses it, as cairn log, brings it to this one',
+  });
+  const migrated = await openCatalog(urlOf(earlier));
+  t.teardown(() => migrated.close());
+  for (const name of ['w', 'fork']) {
+    t.match(await migrated.taggedVersion(name, 'first'), { seq: 1, message: `of ${name}` });
+    t.match(await migrated.files(name, 1), [{ path: Buffer.from('a') }]);
+  }
 });
 
 function catalogFile(t: Test, path = 'catalog.db'): string {

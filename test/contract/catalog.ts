@@ -505,6 +505,10 @@ export function catalogContract(
       publicationOn(1, { workspace: 'mine', removed: [Buffer.from('b')], added: [fileNamed('d')] }),
     );
     t.same(await catalog.files('mine', 2), [fileNamed('c'), fileNamed('d')]);
+    await t.rejects(
+      catalog.publish(publicationOn(2, { workspace: 'mine', added: [fileNamed('c', 'other')] })),
+      'a path that goes on has one row',
+    );
     t.same(await catalog.files('w', 3), [fileNamed('c')]);
     t.same(await catalog.changes('mine', 1, 2), [removed(fileNamed('b')), added(fileNamed('d'))]);
     const first = await catalog.reserveNumbers('w', 1);
