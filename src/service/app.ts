@@ -21,6 +21,7 @@ import { measureRequests } from './metrics.js';
 import { describeRoutes } from './openapi.js';
 import { HeldBlocks } from './publishing/held-blocks.js';
 import { blockRoutes } from './routes/blocks.js';
+import { RequestLines } from './request-lines.js';
 import { changeRoutes } from './routes/changes.js';
 import { publicationRoutes } from './routes/publications.js';
 import { healthRoutes } from './routes/health.js';
@@ -59,6 +60,7 @@ export async function buildApp(context: ServiceContext, options: AppOptions = {}
   const logger: FastifyBaseLogger = context.log;
   const app: ServiceApp = fastify({
     loggerInstance: logger,
+    logController: new RequestLines(),
     serverFactory: (handler) =>
       tls === undefined ? createPlainServer(handler) : createTlsServer(tls, handler),
     // What is refused before there is a route for it.
