@@ -7,6 +7,7 @@ import { idSchema, workspaceNameSchema, type Access } from '../../wire/index.js'
 import { authorize } from '../access/enforce-access.js';
 import type { ServiceContext } from '../context.js';
 import type { HeldBlocks } from '../publishing/held-blocks.js';
+import { RecentObjects } from '../recent-objects.js';
 import type { ServiceApp } from '../service-app.js';
 
 /** An index object: 40 bytes for each run of a manifest's pieces. */
@@ -31,6 +32,7 @@ export async function blockRoutes(
   { catalog, blockAccess, objects }: ServiceContext,
   held: HeldBlocks,
 ): Promise<void> {
+  const recent = new RecentObjects(objects);
   const kinds = [
     {
       name: 'block',
@@ -81,7 +83,7 @@ export async function blockRoutes(
             if (size === undefined) throw none(kind.name, id);
             return await reply.header('content-length', size).send();
           }
-          const bytes = await objects.get(kind.keyOf(id), { maxBytes: kind.maxBytes, expected: true });
+          const bytes = await recent.get(kind.keyOf(id), kind.maxBytes, (found) => kind.verify(id, found));
           return await reply.serializer(asItIs).send(bytes);
         },
       });
