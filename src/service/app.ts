@@ -12,6 +12,7 @@ import { CairnError, messageOf } from '../core/index.js';
 import { PROBLEM_TYPE } from '../wire/index.js';
 import { auditRequests } from './access/audit-requests.js';
 import { enforceAccess } from './access/enforce-access.js';
+import type { CertificatePair } from './certificate.js';
 import type { ServiceContext } from './context.js';
 import { routedUrl } from './files/file-url.js';
 import { problemDocument } from './http-problem.js';
@@ -37,7 +38,7 @@ export interface AppOptions {
   /** Sockets at a time; more are refused. */
   connections?: number | undefined;
   /** PEM, for a server that speaks TLS itself. */
-  tls?: { cert: Buffer; key: Buffer } | undefined;
+  tls?: CertificatePair | undefined;
   /** What is held against a publication before the catalog gets it. */
   checkPublication?: typeof verifyPublication;
 }

@@ -11,6 +11,7 @@ export * from './access.js';
 export * from './commit-schemas.js';
 export * from './file-schemas.js';
 export * from './agent-schemas.js';
+export { isLoopback } from './plain-text.js';
 export { LineSpool } from './line-spool.js';
 export * from './problem.js';
 export * from './schemas.js';

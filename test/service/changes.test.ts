@@ -163,7 +163,7 @@ void t.test('who waits is let go when the token is revoked, or ends', async (t) 
     const refused = polls.map((poll) =>
       t.rejects(
         poll.then(() => undefined),
-        { status: 401 },
+        { code: 'access-denied', status: 401 },
       ),
     );
     while (begun('wait') < before + polls.length) await new Promise((resolve) => setImmediate(resolve));
