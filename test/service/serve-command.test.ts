@@ -97,6 +97,10 @@ void t.test('a service is served, administered from elsewhere, and ends when it 
   for (const secret of [token, weak, weaker]) t.notOk(log().includes(secret.split('.').at(-1) ?? ''));
 });
 
+async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await isSo())) await sleep(20);
+}
+
 function makeCertificate(cert: string, key: string): void {
   const kind = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
   const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'];
@@ -145,9 +149,6 @@ void t.test('a certificate that is renewed is the one that new connections get',
   };
   const fingerprint = (name: string): string =>
     new X509Certificate(readFileSync(path(`${name}.cert`))).fingerprint256;
-  const until = async (isSo: () => Promise<boolean> | boolean): Promise<void> => {
-    while (!(await isSo())) await sleep(20);
-  };
   t.equal(await served(), fingerprint('one'));
   use('two', 'two');
   await until(async () => (await served()) === fingerprint('two'));
@@ -184,6 +185,7 @@ void t.test('a token is not sent to another machine in plain text', async (t) =>
     told(/token is not known/),
     'here it is',
   );
+  await until(() => log().includes('in plain text'));
   t.equal(log().split('in plain text').length - 1, 1, 'and who listens to others is warned');
   t.notOk((await startServe(t, scratchFolder(t))).log().includes('in plain text'));
 });
