@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openBlockStore } from '../blocks/index.js';
@@ -7,13 +6,14 @@ import { openObjectStore } from '../objects/index.js';
 import type { ServiceContext } from './context.js';
 import { HeadPublisher } from './publishing/head-publisher.js';
 import { OpenManifests } from './open-manifests.js';
+import { ProcessFolder } from './process-folder.js';
 
 export interface ServiceParts {
   /** `sqlite:///file` or `postgres://…` */
   catalog: string;
   /** `file:///dir` or `s3://bucket/prefix` */
   store: string;
-  /** The service's own folder; made when it is not there. */
+  /** The folder of services in a home folder, several may share it; made when it is not there. */
   dir: string;
   cacheBudgetBytes: number;
   log: Logger;
@@ -31,13 +31,15 @@ export interface OpenService {
 
 /** Opens what a service works on. */
 export async function openService(parts: ServiceParts): Promise<OpenService> {
-  const { dir, log } = parts;
-  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const { log } = parts;
   const opened: { close(): Promise<void> }[] = [];
   const close = async (): Promise<void> => {
     for (const part of opened.reverse()) await part.close();
   };
   try {
+    const folder = await ProcessFolder.in(join(parts.dir, 'running'));
+    opened.push(folder);
+    const dir = folder.path;
     const serviceCatalog = await openServiceCatalog(parts.catalog);
     const { catalog, tokens, audit, blockAccess, commits } = serviceCatalog;
     opened.push(serviceCatalog);
@@ -45,7 +47,7 @@ export async function openService(parts: ServiceParts): Promise<OpenService> {
     opened.push(objects);
     const blocks = await openBlockStore({
       objects,
-      cacheDir: join(dir, 'cache'),
+      cacheDir: join(parts.dir, 'cache'),
       cacheBudgetBytes: parts.cacheBudgetBytes,
     });
     opened.push(blocks);
