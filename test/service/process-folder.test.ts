@@ -38,7 +38,7 @@ void t.test(
     killed.child.kill('SIGKILL');
     await exited;
     const one = await start();
-  const other = await start();
+    const other = await start();
     t.notOk(existsSync(join(running, left)), 'what was left is gone');
     t.equal(folders().length, 2);
     for (const { get } of [one, other, one]) t.equal(await get(), 'of a version');
