@@ -19,24 +19,27 @@ export class SqlBlockAccess implements BlockAccess {
 
   async held(workspace: string, ids: readonly BlockId[]): Promise<Set<BlockId>> {
     const held = new Set<BlockId>();
-    const workspaceId = await this.#idOf(workspace);
-    if (workspaceId === undefined) return held;
     for (const chunk of chunksOf(ids)) {
       const digests = chunk.map(bytesOfId);
-      const recorded = await this.#db
-        .selectFrom('workspace_block')
-        .select('block as id')
-        .where('block', 'in', digests)
-        .where('workspace_id', '=', workspaceId)
+      const rows = await this.#db
+        .selectFrom('workspace')
+        .innerJoin('workspace_block', 'workspace_block.workspace_id', 'workspace.id')
+        .select('workspace_block.block as id')
+        .where('workspace.name', '=', workspace)
+        .where('workspace.trashed_at_ms', 'is', null)
+        .where('workspace_block.block', 'in', digests)
+        .unionAll(
+          this.#db
+            .selectFrom('workspace')
+            .innerJoin('upload', 'upload.workspace_id', 'workspace.id')
+            .select('upload.id')
+            .where('workspace.name', '=', workspace)
+            .where('workspace.trashed_at_ms', 'is', null)
+            .where('upload.id', 'in', digests)
+            .where('upload.at_ms', '>', Date.now() - UPLOAD_TERM_MS),
+        )
         .execute();
-      const uploaded = await this.#db
-        .selectFrom('upload')
-        .select('id')
-        .where('id', 'in', digests)
-        .where('workspace_id', '=', workspaceId)
-        .where('at_ms', '>', Date.now() - UPLOAD_TERM_MS)
-        .execute();
-      for (const { id } of [...recorded, ...uploaded]) held.add(blockIdOf(id));
+      for (const { id } of rows) held.add(blockIdOf(id));
     }
     return held;
   }

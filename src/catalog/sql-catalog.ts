@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Kysely, Selectable, Transaction } from 'kysely';
+import type { Kysely, Nullable, Selectable, Transaction } from 'kysely';
 import {
   blockIdOf,
   bytesOfId,
@@ -152,14 +152,16 @@ export class SqlCatalog implements Catalog {
   }
 
   async version(workspace: string, seq?: number): Promise<Version> {
-    const { id, head_seq } = await this.#workspaceRow(workspace);
-    const row = await this.#db
-      .selectFrom('version')
-      .selectAll()
-      .where('workspace_id', '=', id)
-      .where('seq', '=', seq ?? head_seq)
+    const row = await headRow(this.#db, workspace)
+      .leftJoin('version', (join) =>
+        join
+          .onRef('version.workspace_id', '=', 'workspace.id')
+          .on((on) => on('version.seq', '=', seq === undefined ? on.ref('workspace.head_seq') : on.val(seq))),
+      )
+      .selectAll('version')
       .executeTakeFirst();
-    if (row === undefined) throw noVersion(workspace, seq, head_seq);
+    const { head_seq } = soundHead(workspace, row);
+    if (row === undefined || !isThere(row)) throw noVersion(workspace, seq, head_seq);
     return versionOf(workspace, row);
   }
 
@@ -433,16 +435,30 @@ async function lockHead(transaction: Transaction<CatalogSchema>, workspace: stri
 function headRow(db: Kysely<CatalogSchema>, name: string) {
   return db
     .selectFrom('workspace')
-    .select(['id', 'head_seq', 'next_number', 'read_only', 'quota_bytes', 'base_workspace_id'])
+    .select([
+      'workspace.id',
+      'workspace.head_seq',
+      'workspace.next_number',
+      'workspace.read_only',
+      'workspace.quota_bytes',
+      'workspace.base_workspace_id',
+    ])
     .select((workspace) =>
       workspace
-        .selectFrom('version')
-        .select((version) => version.fn.max('seq').as('newest'))
-        .whereRef('version.workspace_id', '=', 'workspace.id')
+        .selectFrom('version as any_version')
+        .select((version) => version.fn.max('any_version.seq').as('newest'))
+        .whereRef('any_version.workspace_id', '=', 'workspace.id')
         .as('newest_seq'),
     )
-    .where('name', '=', name)
-    .where('trashed_at_ms', 'is', null);
+    .where('workspace.name', '=', name)
+    .where('workspace.trashed_at_ms', 'is', null);
+}
+
+/** Whether a version was joined. */
+function isThere(
+  row: Nullable<Selectable<CatalogSchema['version']>>,
+): row is Selectable<CatalogSchema['version']> {
+  return row.seq !== null;
 }
 
 async function insertWorkspace(

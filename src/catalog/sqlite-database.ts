@@ -15,6 +15,7 @@ import {
 } from 'kysely';
 import { CairnError, messageOf, systemCode } from '../core/index.js';
 import type { SchemaDialect } from './migrations.js';
+import { PreparedStatements } from './prepared-statements.js';
 import type { CatalogSchema } from './schema.js';
 
 /** Everything of the catalog that is SQLite's own: the file, its settings, its locks, its errors, and where its DDL differs. */
@@ -124,7 +125,7 @@ class CatalogSqliteDriver extends SqliteDriver {
   readonly #database: Database.Database;
 
   constructor(database: Database.Database) {
-    super({ database });
+    super({ database: new PreparedStatements(database) });
     this.#database = database;
   }
 

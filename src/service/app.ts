@@ -12,6 +12,7 @@ import { CairnError, messageOf } from '../core/index.js';
 import { PROBLEM_TYPE } from '../wire/index.js';
 import { auditRequests } from './access/audit-requests.js';
 import { enforceAccess } from './access/enforce-access.js';
+import type { CertificatePair } from './certificate.js';
 import type { ServiceContext } from './context.js';
 import { routedUrl } from './files/file-url.js';
 import { problemDocument } from './http-problem.js';
@@ -21,6 +22,7 @@ import { measureRequests } from './metrics.js';
 import { describeRoutes } from './openapi.js';
 import { HeldBlocks } from './publishing/held-blocks.js';
 import { blockRoutes } from './routes/blocks.js';
+import { RequestLines } from './request-lines.js';
 import { changeRoutes } from './routes/changes.js';
 import { directRoutes } from './routes/direct.js';
 import { publicationRoutes } from './routes/publications.js';
@@ -37,7 +39,7 @@ export interface AppOptions {
   /** Sockets at a time; more are refused. */
   connections?: number | undefined;
   /** PEM, for a server that speaks TLS itself. */
-  tls?: { cert: Buffer; key: Buffer } | undefined;
+  tls?: CertificatePair | undefined;
   /** What is held against a publication before the catalog gets it. */
   checkPublication?: typeof verifyPublication;
 }
@@ -60,6 +62,7 @@ export async function buildApp(context: ServiceContext, options: AppOptions = {}
   const logger: FastifyBaseLogger = context.log;
   const app: ServiceApp = fastify({
     loggerInstance: logger,
+    logController: new RequestLines(),
     serverFactory: (handler) =>
       tls === undefined ? createPlainServer(handler) : createTlsServer(tls, handler),
     // What is refused before there is a route for it.

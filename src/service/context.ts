@@ -23,7 +23,7 @@ export interface ServiceContext {
   /** Absent: content goes through the service. */
   direct: DirectUrls | undefined;
   log: Logger;
-  /** The service's own folder: cached blocks, local manifests, what is under way. */
+  /** This service's own folder, which goes with it: local manifests, what is under way. */
   dir: string;
   /** Aborted when the service ends: whoever holds a request back on purpose answers it now. */
   closing: AbortSignal;

@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BlockStore } from '../blocks/index.js';
 import type { ManifestRoot } from '../core/index.js';
@@ -20,7 +20,7 @@ export interface ManifestLease {
   release(): void;
 }
 
-/** The manifests that requests read, open, in a folder of the service's own that it empties when it starts. */
+/** The manifests that requests read, open, in a folder of the service's own. */
 export class OpenManifests {
   readonly dir: string;
   readonly #blocks: BlockStore;
@@ -41,7 +41,6 @@ export class OpenManifests {
     objects: ObjectStore;
   }): Promise<OpenManifests> {
     const dir = join(options.dir, 'manifests');
-    await rm(dir, { recursive: true, force: true });
     await mkdir(dir, { recursive: true });
     return new OpenManifests(dir, options.blocks, options.objects);
   }

@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openBlockStore } from '../blocks/index.js';
@@ -9,13 +8,14 @@ import { DirectUrls } from './direct-urls.js';
 import { HeadPublisher } from './publishing/head-publisher.js';
 import { StagedBlocks } from './publishing/staged-blocks.js';
 import { OpenManifests } from './open-manifests.js';
+import { ProcessFolder } from './process-folder.js';
 
 export interface ServiceParts {
   /** `sqlite:///file` or `postgres://…` */
   catalog: string;
   /** `file:///dir` or `s3://bucket/prefix` */
   store: string;
-  /** The service's own folder; made when it is not there. */
+  /** The folder of services in a home folder, several may share it; made when it is not there. */
   dir: string;
   cacheBudgetBytes: number;
   /** Clients exchange blocks with the store themselves. */
@@ -35,13 +35,15 @@ export interface OpenService {
 
 /** Opens what a service works on. */
 export async function openService(parts: ServiceParts): Promise<OpenService> {
-  const { dir, log } = parts;
-  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const { log } = parts;
   const opened: { close(): Promise<void> }[] = [];
   const close = async (): Promise<void> => {
     for (const part of opened.reverse()) await part.close();
   };
   try {
+    const folder = await ProcessFolder.in(join(parts.dir, 'running'));
+    opened.push(folder);
+    const dir = folder.path;
     const serviceCatalog = await openServiceCatalog(parts.catalog);
     const { catalog, tokens, audit, blockAccess, commits } = serviceCatalog;
     opened.push(serviceCatalog);
@@ -50,7 +52,7 @@ export async function openService(parts: ServiceParts): Promise<OpenService> {
     const direct = parts.direct === true ? new DirectUrls(objects) : undefined;
     const blocks = await openBlockStore({
       objects,
-      cacheDir: join(dir, 'cache'),
+      cacheDir: join(parts.dir, 'cache'),
       cacheBudgetBytes: parts.cacheBudgetBytes,
     });
     opened.push(blocks);

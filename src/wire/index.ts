@@ -12,6 +12,7 @@ export * from './commit-schemas.js';
 export * from './file-schemas.js';
 export * from './agent-schemas.js';
 export { transfer, type DirectTransfer } from './direct-transfer.js';
+export { isLoopback } from './plain-text.js';
 export { LineSpool } from './line-spool.js';
 export * from './problem.js';
 export * from './schemas.js';

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
 import { CairnError, messageOf, systemCode } from '../core/index.js';
 import { answerOf, bodyWithin } from './http-answer.js';
+import { refusePlainText } from './plain-text.js';
 import { problemOf, type ServiceProblem } from './problem.js';
 
 /** As an object store has it: so many attempts, and none begun later than this after the first. */
@@ -52,7 +53,9 @@ export class ServiceClient {
   /** Requests that were sent, attempts counted each. */
   requests = 0;
 
+  /** Throws `usage` for a token that would go to another machine in plain text. */
   constructor(options: { url: string; token?: string | undefined; impatience?: AbortSignal | undefined }) {
+    if (options.token !== undefined) refusePlainText(options.url);
     this.url = options.url.replace(/\/+$/, '');
     this.#token = options.token;
     this.#impatience = options.impatience;

@@ -141,6 +141,43 @@ void t.test(
   },
 );
 
+void t.test('who waits is let go when the token is revoked, or ends', async (t) => {
+  const site = await startServiceSite(t);
+  const { catalog, tokens } = site.service.context;
+  const { generation } = await catalog.ensureWorkspace('w');
+  const begun = (path: string): number => site.log.filter((line) => line.includes(path)).length;
+  /** Three requests that wait; resolves when they do, with what becomes of them. */
+  const wait = async (token: string): Promise<Promise<unknown>[]> => {
+    const client = site.client(token);
+    const events = eventsOf(
+      await fetch(`${site.url}${CHANGES}`, {
+        headers: { authorization: `Bearer ${token}`, accept: 'text/event-stream' },
+      }),
+    );
+    t.match((await events.next()).value, { page: { changes: [] } });
+    const before = begun('wait');
+    const polls: Promise<unknown>[] = [
+      changes(client, { since: `${generation}.0.`, wait: 60 }),
+      client.done({ path: '/v1/workspaces/w/newer', query: { after: 0, waitMs: 60_000 } }),
+    ];
+    const refused = polls.map((poll) =>
+      t.rejects(
+        poll.then(() => undefined),
+        { code: 'access-denied', status: 401 },
+      ),
+    );
+    while (begun('wait') < before + polls.length) await new Promise((resolve) => setImmediate(resolve));
+    return [events.next().then((next) => t.match(next, { done: true }, 'the stream ends')), ...refused];
+  };
+  const revoked = await site.token({});
+  const waiting = [
+    ...(await wait(revoked)),
+    ...(await wait(await site.token({ expiresAtMs: Date.now() + 3_000 }))),
+  ];
+  await tokens.revoke(revoked.slice('cairn_'.length, revoked.indexOf('.')));
+  await Promise.all(waiting);
+});
+
 interface Event {
   id: string;
   page: unknown;

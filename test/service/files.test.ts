@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { request as httpRequest } from 'node:http';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import t, { type Test } from 'tap';
@@ -336,4 +336,32 @@ void t.test('a reader that goes away lets go of what it read', async (t) => {
   const { root } = await catalog.version('demo');
   while (manifests.usersOf(root) > 0) await new Promise((resolve) => setImmediate(resolve));
   t.equal(manifests.usersOf(root), 0);
+});
+
+void t.test('so many archives are made at once and no more; who leaves makes room', async (t) => {
+  const site = await siteWithWorkspace(t);
+  await put(site, 'd/large', Readable.from(manyBytes(40)));
+  const held: IncomingMessage[] = [];
+  const archive = async (): Promise<number> => {
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const headers = { authorization: `Bearer ${site.adminToken}` };
+      httpRequest(`${site.url}${HEAD}/d?archive=tar`, { headers }, resolve).once('error', reject).end();
+    });
+    const { statusCode = 0 } = response;
+    if (statusCode === 200) held.push(response);
+    else {
+      t.ok(Number(response.headers['retry-after']) > 0);
+      response.resume();
+    }
+    return statusCode;
+  };
+  let status = 200;
+  while (status === 200 && held.length < 1000) status = await archive();
+  t.equal(status, 503);
+  t.ok(held.length >= 4, String(held.length));
+  t.equal((await ask(site, `${HEAD}/d?archive=tar`, { method: 'HEAD' })).status, 200, 'which makes none');
+  held.pop()?.destroy();
+  while ((status = await archive()) === 503) await new Promise((resolve) => setImmediate(resolve));
+  t.equal(status, 200);
+  for (const response of held) response.destroy();
 });

@@ -1,9 +1,12 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { scratchFolder } from '../fixtures/scratch-folder.js';
@@ -94,28 +97,21 @@ void t.test('a service is served, administered from elsewhere, and ends when it 
   for (const secret of [token, weak, weaker]) t.notOk(log().includes(secret.split('.').at(-1) ?? ''));
 });
 
+async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await isSo())) await sleep(20);
+}
+
+function makeCertificate(cert: string, key: string): void {
+  const kind = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'];
+  execFileSync('openssl', [...kind, '-keyout', key, '-out', cert, ...names], { stdio: 'ignore' });
+}
+
 void t.test('with a certificate it speaks TLS, and nothing else', async (t) => {
   const home = scratchFolder(t);
   const key = join(home, 'key.pem');
   const cert = join(home, 'cert.pem');
-  const openssl = [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:prime256v1',
-    '-nodes',
-    '-keyout',
-    key,
-    '-out',
-    cert,
-    '-subj',
-    '/CN=localhost',
-    '-addext',
-    'subjectAltName=IP:127.0.0.1',
-  ];
-  execFileSync('openssl', openssl, { stdio: 'ignore' });
+  makeCertificate(cert, key);
   const { url, child } = await startServe(t, home, '--tls-cert', cert, '--tls-key', key);
   t.match(url, /^https:/);
   const status = await new Promise((resolve, reject) => {
@@ -131,6 +127,67 @@ void t.test('with a certificate it speaks TLS, and nothing else', async (t) => {
   const exited = once(child, 'exit') as Promise<[number]>;
   child.kill('SIGINT');
   t.same((await exited)[0], 0);
+});
+
+void t.test('a certificate that is renewed is the one that new connections get', async (t) => {
+  const home = scratchFolder(t);
+  const path = (name: string): string => join(home, name);
+  for (const name of ['one', 'two', 'three']) makeCertificate(path(`${name}.cert`), path(`${name}.key`));
+  const use = (cert: string, key: string): void => {
+    copyFileSync(path(`${cert}.cert`), path('cert'));
+    copyFileSync(path(`${key}.key`), path('key'));
+  };
+  use('one', 'one');
+  const { url, child, log } = await startServe(t, home, '--tls-cert', path('cert'), '--tls-key', path('key'));
+  const { hostname, port } = new URL(url);
+  const served = async (): Promise<string> => {
+    const socket = connect({ host: hostname, port: Number(port), rejectUnauthorized: false });
+    await once(socket, 'secureConnect');
+    const { fingerprint256 } = socket.getPeerCertificate();
+    socket.destroy();
+    return fingerprint256;
+  };
+  const fingerprint = (name: string): string =>
+    new X509Certificate(readFileSync(path(`${name}.cert`))).fingerprint256;
+  t.equal(await served(), fingerprint('one'));
+  use('two', 'two');
+  await until(async () => (await served()) === fingerprint('two'));
+  use('three', 'two');
+  child.kill('SIGHUP');
+  await until(() => log().includes('the certificate stays as it is'));
+  t.equal(await served(), fingerprint('two'), 'what is no pair is not taken');
+  rmSync(path('key'));
+  t.equal(await served(), fingerprint('two'));
+  use('three', 'three');
+  child.kill('SIGHUP');
+  await until(async () => (await served()) === fingerprint('three'));
+  const exited = once(child, 'exit') as Promise<[number]>;
+  child.kill('SIGTERM');
+  t.same((await exited)[0], 0, log());
+});
+
+void t.test('a token is not sent to another machine in plain text', async (t) => {
+  const home = scratchFolder(t);
+  const env = { CAIRN_TOKEN: 'cairn_0123456789abcdef01.secret' };
+  // RFC 5737: an address that nobody has.
+  const args = ['log', 'demo', '--catalog', 'http://192.0.2.1:7420'];
+  const line =
+    'cairn: the token would go to http://192.0.2.1:7420 in plain text: use https://, or set CAIRN_ALLOW_HTTP=1 if the network between is safe\n';
+  t.throws(() => cairn(home, args, { env }), told(line, 2));
+  t.throws(
+    () => cairn(home, ['login', 'http://cairn.test'], { input: env.CAIRN_TOKEN }),
+    told(/in plain text/, 2),
+  );
+  const { url, log } = await startServe(t, home, '--listen', '0.0.0.0:0');
+  const here = url.replace('0.0.0.0', '127.0.0.1');
+  t.throws(
+    () => cairn(home, ['log', 'demo', '--catalog', here], { env }),
+    told(/token is not known/),
+    'here it is',
+  );
+  await until(() => log().includes('in plain text'));
+  t.equal(log().split('in plain text').length - 1, 1, 'and who listens to others is warned');
+  t.notOk((await startServe(t, scratchFolder(t))).log().includes('in plain text'));
 });
 
 void t.test('what cannot be served is told in one line', async (t) => {

@@ -25,6 +25,7 @@ import { buildOddities, randomBytesOf } from '../fixtures/oddities.js';
 import { scratchStores } from './stores.js';
 
 const MIB = 1024 * 1024;
+const ZIPPED_FILES = process.env['CAIRN_TEST_LARGE'] === '1' ? 20_000 : 1_200;
 
 void t.test(
   'a tar archive of a version gives back all of it but sockets and extended attributes',
@@ -147,4 +148,31 @@ void t.test('an archive of a version that cannot be read breaks off', async (t) 
     });
   }
   reader.close();
+});
+
+void t.test('a zip archive of thousands of files has each of them', async (t) => {
+  const stores = await scratchStores(t);
+  const { source, dir } = stores;
+  for (let folder = 0; folder < 4; folder++) {
+    mkdirSync(join(source, String(folder)));
+    symlinkSync('elsewhere', join(source, String(folder), 'link'));
+    for (let file = 0; file < ZIPPED_FILES / 4; file++)
+      writeFileSync(join(source, String(folder), String(file)), `file ${String(file)} `.repeat(60));
+  }
+  const { version } = await stores.import(source);
+  const reader = await stores.open(version);
+  const archive = join(dir, 'tree.zip');
+  const before = process.memoryUsage().rss;
+  let peak = before;
+  async function* watched(): AsyncGenerator<Buffer> {
+    for await (const piece of zipTree({ reader, blocks: stores.blocks, ino: ROOT_INO })) {
+      peak = Math.max(peak, process.memoryUsage().rss);
+      yield piece;
+    }
+  }
+  await pipeline(Readable.from(watched()), createWriteStream(archive));
+  const dest = join(dir, 'unzipped');
+  execFileSync('unzip', ['-q', archive, '-d', dest]);
+  t.same(compareTrees(source, dest, { times: false }), []);
+  t.ok(peak - before < 200 * MIB, `grew by ${((peak - before) / MIB).toFixed()} MiB`);
 });

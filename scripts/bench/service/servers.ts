@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 export interface RunningServer {
   url: string;
   token: string | undefined;
+  pid: number;
   stop(): Promise<void>;
 }
 
@@ -23,6 +24,7 @@ export async function startBeside(program: string, argument: string): Promise<Ru
   return {
     url,
     token,
+    pid: child.pid ?? 0,
     stop: async () => {
       child.stdin.end();
       await ended(child);
@@ -60,6 +62,7 @@ export async function startNginx(dir: string, root: string): Promise<RunningServ
   return {
     url,
     token: undefined,
+    pid: child.pid ?? 0,
     stop: async () => {
       child.kill('SIGQUIT');
       await ended(child);

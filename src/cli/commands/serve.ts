@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError } from '../../core/index.js';
 import { defineCommand } from '../command.js';
@@ -21,17 +20,17 @@ function parseListen(text: string): { host: string; port: number } {
   return { host: host === '' ? '::' : host.replace(/^\[|\]$/g, ''), port };
 }
 
-async function readTls(
+function tlsFiles(
   cert: string | undefined,
   key: string | undefined,
-): Promise<{ cert: Buffer; key: Buffer } | undefined> {
+): { cert: string; key: string } | undefined {
   if (cert === undefined && key === undefined) return undefined;
   if (cert === undefined || key === undefined) {
     throw new CairnError('usage', 'a certificate and its key belong together', {
       hint: 'give both --tls-cert and --tls-key',
     });
   }
-  return { cert: await readFile(cert), key: await readFile(key) };
+  return { cert, key };
 }
 
 function parseRate(text: string | undefined): number | undefined {
@@ -44,7 +43,7 @@ export const serveCommand = defineCommand({
   name: 'serve',
   summary: 'serve a catalog and a store to other machines, over HTTP',
   details:
-    'Serves the catalog and the store to who has a token (cairn token create), until SIGTERM or SIGINT. Its log goes to standard error, a JSON line an event.',
+    'Serves the catalog and the store to who has a token (cairn token create), until SIGTERM or SIGINT. Its log goes to standard error, a JSON line an event. The files of the certificate are read again every few seconds, and at SIGHUP: new connections get what is in them.',
   positionals: [],
   options: {
     listen: { type: 'string', describe: `address and port, ${LISTEN_DEFAULT} unless given` },
@@ -65,7 +64,7 @@ export const serveCommand = defineCommand({
   ],
   run: async (_arguments, options, { settings, output }) => {
     const { host, port } = parseListen(options.listen ?? LISTEN_DEFAULT);
-    const tls = await readTls(options['tls-cert'], options['tls-key']);
+    const tls = tlsFiles(options['tls-cert'], options['tls-key']);
     const requestsPerSecond = parseRate(options.rate);
     await ensureHome(settings.home);
     const [{ serve }, { pino }] = await Promise.all([import('../../service/index.js'), import('pino')]);
@@ -82,10 +81,13 @@ export const serveCommand = defineCommand({
         direct: options.direct,
         log: pino({ level: settings.logLevel, base: null }, pino.destination(2)),
       });
+      const renew = (): void => void service.renewCertificate();
+      if (tls !== undefined) process.on('SIGHUP', renew);
       await output.document({ url: service.url });
       await output.line(`cairn serves at ${service.url}`);
       await output.flush();
       await interrupted;
+      process.off('SIGHUP', renew);
       await service.stop();
     });
     return true;

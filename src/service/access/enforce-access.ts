@@ -101,7 +101,8 @@ function routeAccessOf(config: Partial<RouteAccess> | undefined): RouteAccess | 
   return { access, scope, action };
 }
 
-async function authenticate(header: string | undefined, { tokens }: ServiceContext): Promise<Access> {
+/** Whose request it is. Throws 401 for one without a token that is good now. */
+export async function authenticate(header: string | undefined, { tokens }: ServiceContext): Promise<Access> {
   if (header === undefined) {
     throw new HttpProblem(401, 'unauthenticated', 'this needs a token', {
       hint: 'send Authorization: Bearer cairn_…; cairn token create makes one',

@@ -7,6 +7,7 @@ import { authorize } from '../access/enforce-access.js';
 import type { ServiceContext } from '../context.js';
 import type { HeldBlocks } from '../publishing/held-blocks.js';
 import { requireWorkspace } from '../publishing/require-workspace.js';
+import { RecentObjects } from '../recent-objects.js';
 import type { ServiceApp } from '../service-app.js';
 
 /** An index object: 40 bytes for each run of a manifest's pieces. */
@@ -35,6 +36,7 @@ export async function blockRoutes(
   { catalog, blockAccess, objects, direct }: ServiceContext,
   held: HeldBlocks,
 ): Promise<void> {
+  const recent = new RecentObjects(objects);
   const kinds = [
     {
       name: 'block',
@@ -94,7 +96,7 @@ export async function blockRoutes(
             // The URL is a secret, and ends.
             return await reply.code(307).headers({ location: url, 'cache-control': 'no-store' }).send(null);
           }
-          const bytes = await objects.get(kind.keyOf(id), { maxBytes: kind.maxBytes, expected: true });
+          const bytes = await recent.get(kind.keyOf(id), kind.maxBytes, (found) => kind.verify(id, found));
           return await reply.serializer(asItIs).send(bytes);
         },
       });

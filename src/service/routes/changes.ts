@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { wireFileFields, type Catalog, type FileChange, type Version } from '../../catalog/index.js';
 import { jsonPath } from '../../core/index.js';
 import { changesSchema, versionSchema, workspaceNameSchema, type Access } from '../../wire/index.js';
+import { accessEnd } from '../access/access-end.js';
 import type { ServiceContext } from '../context.js';
 import { HttpProblem } from '../http-problem.js';
 import type { ServiceApp } from '../service-app.js';
@@ -32,7 +33,8 @@ interface Cursor {
 const NO_PATH = Buffer.alloc(0);
 
 /** What happens in a workspace, for who waits for it. */
-export async function changeRoutes(app: ServiceApp, { catalog, closing }: ServiceContext): Promise<void> {
+export async function changeRoutes(app: ServiceApp, context: ServiceContext): Promise<void> {
+  const { catalog, closing } = context;
   app.route({
     method: 'GET',
     url: '/v1/workspaces/:ws/newer',
@@ -52,9 +54,16 @@ export async function changeRoutes(app: ServiceApp, { catalog, closing }: Servic
       }),
       response: { 200: versionSchema, 204: z.null().describe('There was none in time.') },
     },
-    handler: async ({ params: { ws }, query }, reply) => {
-      const signal = AbortSignal.any([leaving(reply), closing]);
-      const version = await newerVersion(catalog, ws, query.after, query.waitMs, signal);
+    handler: async (request, reply) => {
+      const {
+        params: { ws },
+        query: { after, waitMs },
+      } = request;
+      const left = leaving(reply);
+      const ended = accessEnd(request, context, left);
+      const signal = AbortSignal.any([left, closing, ended]);
+      const version = await newerVersion(catalog, ws, after, waitMs, signal);
+      ended.throwIfAborted();
       return version === undefined ? await reply.code(204).send(null) : version;
     },
   });
@@ -81,8 +90,10 @@ export async function changeRoutes(app: ServiceApp, { catalog, closing }: Servic
       const lastEvent = request.headers['last-event-id'];
       const given = typeof lastEvent === 'string' && lastEvent !== '' ? lastEvent : since;
       const journal = new Journal(catalog, ws, request.access, limit);
-      const signal = AbortSignal.any([leaving(reply), closing]);
+      const left = leaving(reply);
       const first = await journal.page(given);
+      const ended = accessEnd(request, context, left);
+      const signal = AbortSignal.any([left, closing, ended]);
       if (request.headers.accept?.includes('text/event-stream') === true) {
         const events = Readable.from(journal.events(first, signal), { objectMode: false });
         return await reply
@@ -92,7 +103,9 @@ export async function changeRoutes(app: ServiceApp, { catalog, closing }: Servic
           .send(events as unknown as Page);
       }
       if (given === undefined || first.versions.length > 0 || first.changes.length > 0) return first;
-      return await journal.next(first, request.query.wait * 1000, signal);
+      const next = await journal.next(first, request.query.wait * 1000, signal);
+      ended.throwIfAborted();
+      return next;
     },
   });
   return Promise.resolve();
@@ -156,8 +169,10 @@ class Journal {
   async *events(first: Page, signal: AbortSignal): AsyncGenerator<string> {
     let page = first;
     yield event(page);
-    while (!signal.aborted) {
+    for (;;) {
       page = await this.next(page, SILENCE_MAX_MS, signal);
+      // Who may not read any more gets nothing of what has come meanwhile.
+      if (signal.aborted) return;
       const isEmpty = page.changes.length === 0 && page.versions.length === 0;
       yield isEmpty ? ': nothing\n\n' : event(page);
     }

@@ -29,6 +29,7 @@ import {
   versionNameSchema,
   workspaceNameSchema,
 } from '../../wire/index.js';
+import { ArchivePlaces } from '../files/archive-places.js';
 import { requestedRange, type ByteRange } from '../files/byte-range.js';
 import type { ServiceContext } from '../context.js';
 import { entryDocument, kindOf, listedEntry } from '../files/file-documents.js';
@@ -94,6 +95,7 @@ export async function fileRoutes(app: ServiceApp, context: ServiceContext, held:
   const { catalog, manifests, blocks, publisher } = context;
   /** Small files share blocks, and are asked for one after the other. */
   const recent = new RecentBlocks(blocks);
+  const archives = new ArchivePlaces();
   const url = '/v1/workspaces/:ws/versions/:v/files/:path';
   app.route({
     method: ['GET', 'HEAD'],
@@ -142,8 +144,10 @@ export async function fileRoutes(app: ServiceApp, context: ServiceContext, held:
         if (!request.access.allowsPath(path)) throw noFile(version, path);
         reply.header('content-type', archive === 'tar' ? 'application/x-tar' : 'application/zip');
         if (request.method === 'HEAD') return await reply.send();
+        const leave = archives.take();
         const options = { reader: lease.reader, blocks, ino: inode.ino };
-        return await sendBytes(reply, streamed(archive === 'tar' ? tarTree(options) : zipTree(options)));
+        const bytes = streamed(archive === 'tar' ? tarTree(options) : zipTree(options));
+        return await sendBytes(reply, bytes.once('close', leave));
       } finally {
         if (!held.isHandedOn) lease.release();
       }

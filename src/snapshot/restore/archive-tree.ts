@@ -70,7 +70,9 @@ async function* tarEntry(
  */
 export async function* zipTree({ reader, blocks, ino }: ArchiveOptions): AsyncGenerator<Buffer> {
   const ahead = new EntriesAhead(reader, new RecentBlocks(blocks));
-  const zip = new ZipFile();
+  const zip = new ZipFile() as ZipFile & { entries: unknown[] };
+  // For each entry yazl goes through all before it: those that are written wait elsewhere for the directory at the end.
+  const written: unknown[][] = [];
   // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- yazl makes one, and its types say less
   const output = zip.outputStream as PassThrough;
   const fail = (error: unknown): void => {
@@ -89,6 +91,7 @@ export async function* zipTree({ reader, blocks, ino }: ArchiveOptions): AsyncGe
       // Its turn comes when the one before it is written.
       await new Promise<void>((resolve) => {
         zip.addReadStreamLazy(name, { ...options, size: inode.size }, (begin) => {
+          written.push(zip.entries.splice(0, zip.entries.length - 1));
           reading = Readable.from(ahead.read(entry), { objectMode: false });
           reading.on('error', fail);
           begin(undefined, reading);
@@ -100,6 +103,7 @@ export async function* zipTree({ reader, blocks, ino }: ArchiveOptions): AsyncGe
   };
   const addAll = async (): Promise<void> => {
     for (const entry of ahead.below(ino)) await add(entry);
+    zip.entries = [...written.flat(), ...zip.entries];
     zip.end();
   };
   try {

@@ -24,7 +24,10 @@ export class RecentBlocks implements BlockSource {
     this.#held.set(id, block, { size: BLOCK_MAX_BYTES });
     block.then(
       ({ length }) => {
-        if (this.#held.peek(id) === block) this.#held.set(id, block, { size: length });
+        if (this.#held.peek(id) !== block) return;
+        // Setting the value that is there already would leave its size as it is.
+        this.#held.delete(id);
+        this.#held.set(id, block, { size: length });
       },
       () => this.#held.delete(id),
     );
