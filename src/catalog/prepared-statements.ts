@@ -22,7 +22,8 @@ export class PreparedStatements {
   prepare(sql: string): Database.Statement {
     const kept = this.#kept.get(sql);
     if (kept !== undefined) return kept;
-    const statement = this.#database.prepare(sql);
+    // A limit that is a parameter alone would have SQLite plan the statement again each time it is run.
+    const statement = this.#database.prepare(sql.replaceAll('limit ?', 'limit ? + 0'));
     if (sql.length <= TEXT_MAX_LENGTH) this.#kept.set(sql, statement);
     return statement;
   }
