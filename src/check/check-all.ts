@@ -89,7 +89,7 @@ async function checkOnce(
       ? await versionsOfService(options)
       : await chosenVersions(catalog, only, reporter);
     // A repair may sweep what writers that died have left; a check may not.
-    const objects = await openObjectStore(options.store, { leaveAsIs: !repair, home });
+    const objects = await openObjectStore(options.store, { leaveAsIs: !repair, home, pastCaches: true });
     try {
       const cacheDir = homeLayout.cache(home);
       const manifestDir = homeLayout.manifests(home);

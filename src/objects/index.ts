@@ -40,6 +40,8 @@ export interface StoreOptions {
   home?: string;
   /** Of a service: for versions of which workspace objects are put. */
   workspace?: string;
+  /** Of a service: what it holds in memory is not to stand for what its store has. */
+  pastCaches?: boolean;
   /** Aborted: nothing is tried again any more. What is under way is finished. */
   impatience?: AbortSignal;
 }
@@ -73,6 +75,7 @@ async function openBareStore(url: string, options: StoreOptions): Promise<Object
     return new ServiceStore(
       new ServiceClient({ url, token, impatience: AbortSignal.abort() }),
       options.workspace,
+      options.pastCaches === true,
     );
   }
   throw new CairnError('usage', `not the URL of an object store: ${url}`, { hint: URL_HINT });

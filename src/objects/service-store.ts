@@ -28,14 +28,17 @@ export class ServiceStore implements ObjectStore {
   readonly counters: StoreCounters = newStoreCounters();
   readonly #client: ServiceClient;
   readonly #workspace: string | undefined;
+  readonly #headers: Readonly<Record<string, string>>;
   readonly #readUrls: BlockUrls | undefined;
   readonly #putUrls: BlockUrls | undefined;
   /** Whether the service last sent this process to its store; undefined before it was asked. */
   #isDirect: boolean | undefined;
 
-  constructor(client: ServiceClient, workspace: string | undefined) {
+  /** @param isPastCaches what the service holds in memory is not to stand for what its store has. */
+  constructor(client: ServiceClient, workspace: string | undefined, isPastCaches: boolean) {
     this.#client = client;
     this.#workspace = workspace;
+    this.#headers = isPastCaches ? { 'cache-control': 'no-cache' } : {};
     if (workspace === undefined) return;
     this.#readUrls = new BlockUrls(client, workspace, 'urls');
     this.#putUrls = new BlockUrls(client, workspace, 'uploads');
@@ -149,7 +152,7 @@ export class ServiceStore implements ObjectStore {
   }
 
   #request(path: string, signal: AbortSignal | undefined): ServiceRequest {
-    return { path, query: { workspace: this.#workspace }, signal };
+    return { path, query: { workspace: this.#workspace }, headers: this.#headers, signal };
   }
 
   #nameOf(key: string): string {

@@ -96,7 +96,10 @@ export async function blockRoutes(
             // The URL is a secret, and ends.
             return await reply.code(307).headers({ location: url, 'cache-control': 'no-store' }).send(null);
           }
-          const bytes = await recent.get(kind.keyOf(id), kind.maxBytes, (found) => kind.verify(id, found));
+          const bytes =
+            request.headers['cache-control'] === 'no-cache'
+              ? await objects.get(kind.keyOf(id), { maxBytes: kind.maxBytes, expected: true })
+              : await recent.get(kind.keyOf(id), kind.maxBytes, (found) => kind.verify(id, found));
           return await reply.serializer(asItIs).send(bytes);
         },
       });
