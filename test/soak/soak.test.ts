@@ -220,8 +220,6 @@ async function agree(t: Test, machines: readonly Machine[]): Promise<void> {
       `of ${String(marks.length)} files of ${name} none is lost`,
     );
   }
-  // It does not check a catalog in PostgreSQL yet.
-  if (values.catalog === 'postgres') return;
   const { code, stdout, stderr } = await first.home.cairn(['fsck', '--read-data'], { limit_s: LIMIT_S });
   t.equal(code, 0, `${stdout}${stderr}`);
   t.comment(stdout.trim().replaceAll('\n', '; '));
