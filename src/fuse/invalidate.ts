@@ -41,21 +41,22 @@ export async function deleteEntry(fd: number, parent: Ino, ino: Ino, name: Buffe
   body.writeBigUInt64LE(BigInt(ino), 8);
   body.writeUInt32LE(name.length, 16);
   name.copy(body, DELETE_BYTES);
-  await notify(fd, NOTIFY_DELETE, body);
+  await notify(fd, NOTIFY_DELETE, body, [...NOT_KNOWN, ...NOT_DELETED]);
 }
 
-/**
- * What the kernel says where there is nothing to forget (the inode or the name is not known, or the mount is gone), and of what is deleted: that something is
- * mounted or open in it. The name is forgotten all the same.
- */
-const NOTHING_LEFT_TO_DO = ['ENOENT', 'ENOTDIR', 'ENODEV', 'EBUSY', 'ENOTEMPTY'];
+/** The kernel does not know the inode or the name, or the mount is gone. */
+const NOT_KNOWN = ['ENOENT', 'ENOTDIR', 'ENODEV'];
 
-async function notify(fd: number, code: number, body: Buffer): Promise<boolean> {
+/** Something is mounted on it, or is still in it: its name is forgotten all the same. */
+const NOT_DELETED = ['EBUSY', 'ENOTEMPTY'];
+
+/** False where the kernel answers with one of `expected`. */
+async function notify(fd: number, code: number, body: Buffer, expected = NOT_KNOWN): Promise<boolean> {
   try {
     await writeAsync(fd, notification(code, body));
     return true;
   } catch (error) {
-    if (!NOTHING_LEFT_TO_DO.includes(systemCode(error) ?? '')) throw error;
+    if (!expected.includes(systemCode(error) ?? '')) throw error;
     return false;
   }
 }
