@@ -59,7 +59,8 @@ export async function beginFork(
 ): Promise<void> {
   await transaction.insertInto('version').values(first).execute();
   const isCopied = of.length > BASES_MAX;
-  if (isCopied) await copyRows(transaction, of, first.workspace_id);
+  // By one statement: the rows do not leave the database.
+  if (isCopied) await insertFirstRows(transaction, first.workspace_id, allFileRowsOf(transaction, of));
   await transaction
     .updateTable('workspace')
     .set({
@@ -68,11 +69,6 @@ export async function beginFork(
     })
     .where('id', '=', first.workspace_id)
     .execute();
-}
-
-/** By one statement: the rows do not leave the database. */
-async function copyRows(transaction: Transaction<CatalogSchema>, of: Levels, to: number): Promise<void> {
-  await insertFirstRows(transaction, to, allFileRowsOf(transaction, of));
 }
 
 /** Rows that `paths` have in the bases become the fork's own, so that they can end. */

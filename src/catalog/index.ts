@@ -15,6 +15,7 @@ export { CatalogRepair } from './catalog-repair.js';
 export { COMMIT_TERM_MS, type CommitRegister, type OpenCommit } from './commit-register.js';
 export type * from './service-catalog.js';
 export {
+  isServiceUrl,
   openCatalog,
   openCatalogInUse,
   openServiceCatalog,

@@ -82,7 +82,8 @@ export function openCatalogInUse(url: string, home: string): Catalog {
   });
 }
 
-function isServiceUrl(url: string): boolean {
+/** Whether a catalog is a service's: what of it is asked for it tells, its rows it does not. */
+export function isServiceUrl(url: string): boolean {
   return /^https?:/i.test(url) && URL.canParse(url);
 }
 

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { CatalogAudit, type AuditedVersion } from '../catalog/index.js';
+import { CatalogAudit, isServiceUrl, type AuditedVersion } from '../catalog/index.js';
 import { CairnError, homeLayout, messageOf } from '../core/index.js';
 import { openObjectStore } from '../objects/index.js';
 import { BlockSource } from './block-source.js';
@@ -7,7 +7,7 @@ import { checkCache, checkLocalManifests } from './check-cache.js';
 import { checkCatalog } from './check-catalog.js';
 import { checkMounts, type CheckedMounts } from './check-mounts.js';
 import type { CheckParts } from './check-parts.js';
-import { isService, lookUpNeeded, versionsOfService } from './check-service.js';
+import { lookUpNeeded, versionsOfService } from './check-service.js';
 import { checkStore, listObjects } from './check-store.js';
 import { checkVersions, rethrowUnlessCorrupt } from './check-versions.js';
 import type { Finding } from './finding.js';
@@ -80,7 +80,7 @@ async function checkOnce(
   progress: CheckProgress,
 ): Promise<CheckSummary> {
   const { home, only } = options;
-  const ofService = isService(options.catalog);
+  const ofService = isServiceUrl(options.catalog);
   const scratch = new Scratch();
   const reporter = new Reporter(repair, options.onFinding);
   const catalog = ofService ? undefined : await openAudit(options, scratch, reporter);
@@ -109,7 +109,7 @@ async function checkOnce(
         versions,
         step: stepper(options, progress),
       };
-      const lists = !isService(options.store);
+      const lists = !isServiceUrl(options.store);
       if (lists) await listObjects(parts);
       const lookUp = lists ? [] : [lookUpNeeded];
       // The home's copies come after the store, which may be put right from them.
@@ -142,7 +142,7 @@ function summary(
     cachedBlocks: local.cachedBlocks,
     localManifests: local.localManifests,
     layers: local.mounts.layers,
-    catalogChecked: !isService(catalogUrl),
+    catalogChecked: !isServiceUrl(catalogUrl),
     inUse: local.mounts.inUse,
     findings: reporter.findings,
     repaired: reporter.repaired,

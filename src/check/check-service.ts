@@ -6,11 +6,6 @@ import type { CheckParts } from './check-parts.js';
 /** Blocks asked for at a time. */
 const PAGE_BLOCKS = 16;
 
-/** Whether a catalog or a store is a service's: what of it is asked for it tells, its rows and its listings it does not. */
-export function isService(url: string): boolean {
-  return /^https?:/i.test(url);
-}
-
 /** The versions to check, as far as the token may read them, as the service tells them. Throws `not-found` for a workspace or a version that is not there. */
 export async function versionsOfService({
   catalog: url,

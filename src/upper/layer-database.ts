@@ -3,7 +3,7 @@ import path from 'node:path';
 import Database from 'better-sqlite3';
 import { CairnError, type Ino, type InodeAttributes } from '../core/index.js';
 import type { DentryRow, XattrRow } from '../manifest/index.js';
-import { COLUMNS, createSchema, hasCurrentSchema, type LayerTable } from './layer-schema.js';
+import { COLUMNS, createSchema, bringSchemaUpToDate, type LayerTable } from './layer-schema.js';
 import { rowChecksum } from './row-checksum.js';
 import { syncPath } from './sync-path.js';
 
@@ -120,7 +120,7 @@ export class LayerDatabase implements RowSink {
     let db: Database.Database | undefined;
     try {
       db = new Database(path.join(dir, FILE_NAME), { readonly: !writable, fileMustExist: true });
-      if (!hasCurrentSchema(db)) {
+      if (!bringSchemaUpToDate(db)) {
         throw new CairnError('unsupported', `upper layer ${dir} was written by another release`);
       }
       if (writable) {

@@ -94,8 +94,8 @@ export function createSchema(db: Database.Database): void {
   db.exec(`BEGIN; ${SCHEMA} COMMIT;`);
 }
 
-/** False when the layer in `db` is of another release, and cannot be brought to this one. */
-export function hasCurrentSchema(db: Database.Database): boolean {
+/** Upgrades a layer of an earlier release. False when the layer in `db` is of another that cannot be. */
+export function bringSchemaUpToDate(db: Database.Database): boolean {
   if (isUpgradable(db)) upgrade(db.name);
   return versionOf(db) === VERSION;
 }

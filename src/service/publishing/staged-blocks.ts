@@ -38,9 +38,8 @@ export class StagedBlocks {
     return `${PREFIX}${generation}/`;
   }
 
-  /** What was put for the workspace; none of it verified. */
-  async all(workspace: string): Promise<Set<BlockId>> {
-    const prefix = await this.prefixOf(workspace);
+  /** What was put at a `prefixOf`; none of it verified. */
+  async all(prefix: string): Promise<Set<BlockId>> {
     const ids = new Set<BlockId>();
     for await (const { key } of this.#objects.list(prefix)) {
       const id = key.slice(prefix.length);

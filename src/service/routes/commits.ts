@@ -48,9 +48,9 @@ export async function commitRoutes(
     const changes = decodeChanges(await commits.changes(id));
     const notHeld = await held.missing(workspace, [...blocksOf(changes)]);
     if (direct === undefined || notHeld.length === 0) return { ...about, missing: notHeld };
-    const putAlready = await staged.all(workspace);
-    const missing = notHeld.filter((id) => !putAlready.has(id));
     const prefix = await staged.prefixOf(workspace);
+    const putAlready = await staged.all(prefix);
+    const missing = notHeld.filter((id) => !putAlready.has(id));
     return { ...about, missing, uploads: await direct.toPutBlocks(prefix, missing.slice(0, UPLOADS_TOLD)) };
   };
 
