@@ -1,4 +1,11 @@
-import { isDirectory, S_IFMT, type Ino, type InodeAttributes } from '../core/index.js';
+import {
+  deviceNumber,
+  isDirectory,
+  S_IFMT,
+  shownIno,
+  type Ino,
+  type InodeAttributes,
+} from '../core/index.js';
 import {
   ATTR_OUT_BYTES,
   DIRENT_HEADER_BYTES,
@@ -139,15 +146,16 @@ export class Reply {
     view.setUint32(stat + 20, inode.uid, true);
     view.setUint32(stat + 24, inode.gid, true);
     view.setUint16(stat + 28, inode.mode, true);
-    this.#setU64(stat + 32, inode.ino);
+    this.#setU64(stat + 32, shownIno(inode));
     this.#setU64(stat + 40, shownSize(inode));
     this.#setU64(stat + 48, shownSectors(inode, storedBytes));
     this.#statxTime(stat + 64, inode.atimeSec ?? inode.mtimeSec, inode.atimeNsec ?? inode.mtimeNsec);
     this.#statxTime(stat + 80, inode.btimeSec, inode.btimeNsec);
     this.#statxTime(stat + 96, inode.ctimeSec, inode.ctimeNsec);
     this.#statxTime(stat + 112, inode.mtimeSec, inode.mtimeNsec);
-    view.setUint32(stat + 128, (inode.rdev & 0xfff00) >>> 8, true);
-    view.setUint32(stat + 132, (inode.rdev & 0xff) | ((inode.rdev >>> 12) & 0xfff00), true);
+    const device = deviceNumber(inode);
+    view.setUint32(stat + 128, (device & 0xfff00) >>> 8, true);
+    view.setUint32(stat + 132, (device & 0xff) | ((device >>> 12) & 0xfff00), true);
   }
 
   /** fuse_statfs_out */
@@ -164,7 +172,7 @@ export class Reply {
     this.#view.setUint32(at + 48, stat.blockBytes, true);
   }
 
-  /** fuse_dirent; false, and nothing appended, when the payload would exceed `maxPayloadBytes`. */
+  /** fuse_dirent with the number that programs see; false, and nothing appended, when the payload would exceed `maxPayloadBytes`. */
   directoryEntry(maxPayloadBytes: number, cookie: number, name: Buffer, ino: Ino, mode: number): boolean {
     const bytes = recordBytes(DIRENT_HEADER_BYTES + name.length);
     if (this.payloadBytes + bytes > maxPayloadBytes) return false;
@@ -187,7 +195,7 @@ export class Reply {
     const at = this.#take(bytes);
     if (inode === undefined) this.buffer.fill(0, at, at + ENTRY_OUT_BYTES);
     else this.#entry(at, inode, storedBytes);
-    this.#dirent(at + ENTRY_OUT_BYTES, cookie, name, ino, mode);
+    this.#dirent(at + ENTRY_OUT_BYTES, cookie, name, inode === undefined ? ino : shownIno(inode), mode);
     return true;
   }
 
@@ -215,7 +223,7 @@ export class Reply {
   /** fuse_attr */
   #attr(at: number, inode: InodeAttributes, storedBytes: number): void {
     const view = this.#view;
-    this.#setU64(at, inode.ino);
+    this.#setU64(at, shownIno(inode));
     this.#setU64(at + 8, shownSize(inode));
     this.#setU64(at + 16, shownSectors(inode, storedBytes));
     this.#setU64(at + 24, inode.atimeSec ?? inode.mtimeSec);
@@ -228,7 +236,7 @@ export class Reply {
     view.setUint32(at + 64, inode.nlink, true);
     view.setUint32(at + 68, inode.uid, true);
     view.setUint32(at + 72, inode.gid, true);
-    view.setUint32(at + 76, inode.rdev, true);
+    view.setUint32(at + 76, deviceNumber(inode), true);
     view.setUint32(at + 80, IO_BLOCK_BYTES, true);
     view.setUint32(at + 84, 0, true);
   }

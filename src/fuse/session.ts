@@ -6,6 +6,7 @@ import {
   IO_MAX_BYTES,
   NAME_MAX_BYTES,
   S_IFDIR,
+  shownIno,
   type BlockId,
 } from '../core/index.js';
 import { writeFrom } from '../posix/index.js';
@@ -109,8 +110,8 @@ export class Session {
   /** Where the listing in progress must end, and how each of its entries is encoded: made once, not per request. */
   #listingMaxBytes = 0;
   #listingEndCookie = 0;
-  readonly #listEntry: EntrySink = (cookie, name, ino, inode) =>
-    this.#reply.directoryEntry(this.#listingMaxBytes, cookie, name, ino, inode.mode);
+  readonly #listEntry: EntrySink = (cookie, name, _ino, inode) =>
+    this.#reply.directoryEntry(this.#listingMaxBytes, cookie, name, shownIno(inode), inode.mode);
   readonly #listEntryPlus: EntrySink = (cookie, name, ino, inode, published) => {
     const stored = this.#fileSystem.storedBytes(inode);
     const taken = this.#reply.directoryEntryPlus(

@@ -1,4 +1,4 @@
-import { ROOT_INO, S_IFMT, type Ino, type InodeAttributes } from '../core/index.js';
+import { deviceNumber, ROOT_INO, S_IFMT, type Ino, type InodeAttributes } from '../core/index.js';
 import { ManifestComparison, type NamedInode } from './manifest-comparison.js';
 import { corruptManifest } from './manifest-database.js';
 import { PathFinder, entriesOf } from './manifest-paths.js';
@@ -202,7 +202,7 @@ class ManifestDiff {
       before.mode !== after.mode ||
       before.uid !== after.uid ||
       before.gid !== after.gid ||
-      before.rdev !== after.rdev ||
+      deviceNumber(before) !== deviceNumber(after) ||
       before.mtimeSec !== after.mtimeSec ||
       before.mtimeNsec !== after.mtimeNsec
     ) {

@@ -1,5 +1,6 @@
 import {
   S_IFMT,
+  deviceNumber,
   isDirectory,
   isSymlink,
   type ContentId,
@@ -58,7 +59,7 @@ export function holdTheSame(one: InodeState, other: InodeState): boolean {
   return (
     one.content === other.content &&
     one.attributes.size === other.attributes.size &&
-    one.attributes.rdev === other.attributes.rdev &&
+    deviceNumber(one.attributes) === deviceNumber(other.attributes) &&
     sameTarget(one, other)
   );
 }

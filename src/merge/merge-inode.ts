@@ -1,4 +1,4 @@
-import { isDirectory, type InodeAttributes } from '../core/index.js';
+import { deviceNumber, isDevice, isDirectory, type InodeAttributes } from '../core/index.js';
 import {
   btimeOf,
   ctimeOf,
@@ -49,7 +49,7 @@ export function mergeInode(base: InodeState | undefined, ours: InodeState, their
   const contentOf = contentId === ours.content ? 'ours' : 'theirs';
 
   const metadata = new ThreeWay();
-  const number = (name: 'mode' | 'uid' | 'gid' | 'rdev'): number =>
+  const number = (name: 'mode' | 'uid' | 'gid'): number =>
     metadata.pick(base?.attributes[name], ours.attributes[name], theirs.attributes[name], Object.is);
   const target = metadata.pick(base, ours, theirs, sameTarget).target;
   const size = target?.length ?? { ours, theirs }[contentOf].attributes.size;
@@ -63,7 +63,7 @@ export function mergeInode(base: InodeState | undefined, ours: InodeState, their
     gid: number('gid'),
     size,
     nlink: ours.attributes.nlink,
-    rdev: number('rdev'),
+    rdev: mergeRdev(metadata, base, ours, theirs),
     mtimeSec: mtime.sec,
     mtimeNsec: mtime.nsec,
     ctimeSec: ctime.sec,
@@ -80,6 +80,17 @@ export function mergeInode(base: InodeState | undefined, ours: InodeState, their
   };
 }
 
+/** A device's number is an attribute as any other; where a file came from is no dispute. */
+function mergeRdev(
+  metadata: ThreeWay,
+  base: InodeState | undefined,
+  ours: InodeState,
+  theirs: InodeState,
+): number {
+  const picker = isDevice(ours.attributes.mode) ? metadata : new ThreeWay();
+  return picker.pick(base?.attributes.rdev, ours.attributes.rdev, theirs.attributes.rdev, Object.is);
+}
+
 /** Whether a side has changed anything but what follows from changes elsewhere: times of directories, ctimes, link counts. */
 export function isEdited(base: InodeState, side: InodeState): boolean {
   const { attributes } = side;
@@ -94,7 +105,8 @@ export function isEdited(base: InodeState, side: InodeState): boolean {
 /** In mode, owner, device or extended attributes. */
 export function differInMetadata(one: InodeState, other: InodeState): boolean {
   const [a, b] = [one.attributes, other.attributes];
-  if (a.mode !== b.mode || a.uid !== b.uid || a.gid !== b.gid || a.rdev !== b.rdev) return true;
+  if (a.mode !== b.mode || a.uid !== b.uid || a.gid !== b.gid || deviceNumber(a) !== deviceNumber(b))
+    return true;
   return !sameXattrs(one.xattrs, other.xattrs);
 }
 

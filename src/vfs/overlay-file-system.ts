@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import {
   FILE_MAX_BYTES,
   fsError,
+  isDevice,
   isDirectory,
   isRegular,
   PACKED_FILE_MAX_BYTES,
@@ -343,7 +344,7 @@ export class OverlayFileSystem implements FileSystem {
     const typed = (mode & S_IFMT) === 0 ? mode | S_IFREG : mode;
     const directory = this.#newName(parent, name);
     const inode = this.#newInode(directory, typed, caller);
-    inode.rdev = rdev;
+    if (isDevice(typed)) inode.rdev = rdev;
     this.#stack.active.putInode(inode);
     this.#enter(directory, name, inode.ino, 0);
     return inode;

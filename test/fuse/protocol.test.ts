@@ -2,7 +2,15 @@ import { closeSync } from 'node:fs';
 import fc from 'fast-check';
 import t from 'tap';
 
-import { FsError, ROOT_INO, S_IFREG, type InodeAttributes } from '../../src/core/index.js';
+import {
+  FsError,
+  ROOT_INO,
+  S_IFBLK,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFREG,
+  type InodeAttributes,
+} from '../../src/core/index.js';
 import { Opcode, OUT_HEADER_BYTES } from '../../src/fuse/protocol.js';
 import { Reply } from '../../src/fuse/reply.js';
 import { Request } from '../../src/fuse/request.js';
@@ -141,7 +149,7 @@ t.test('the resend bit is kept for the reply and stripped from what names the re
 t.test('attributes keep what exceeds 32 bits, times before 1970 and device numbers', async (t) => {
   const inode: InodeAttributes = {
     ino: 0x12_3456_789a,
-    mode: S_IFREG | 0o640,
+    mode: S_IFBLK | 0o640,
     uid: 1000,
     gid: 0xffff_fffe,
     size: 0x10_0000_0001,
@@ -176,6 +184,53 @@ t.test('attributes keep what exceeds 32 bits, times before 1970 and device numbe
   t.equal(stat.readUInt32LE(128), 0xcba, 'major');
   t.equal(stat.readUInt32LE(132), 0xfed98, 'minor');
 });
+
+t.test(
+  'an imported file shows the low half of the number it had, and no two files show the same one',
+  async (t) => {
+    const attributes = (mode: number, ino: number, rdev: number): InodeAttributes => ({
+      ...{ ino, mode, uid: 0, gid: 0, size: 0, nlink: 1, rdev },
+      ...{ mtimeSec: 0, mtimeNsec: 0, ctimeSec: 0, ctimeNsec: 0, btimeSec: 0, btimeNsec: 0 },
+    });
+    /** As GETATTR, STATX and a listing say it. */
+    const shown = (inode: InodeAttributes): bigint[] => {
+      const reply = new Reply(4096);
+      const answer = (append: () => void, at: number): bigint => {
+        reply.begin(1, 0);
+        append();
+        return reply.finish().readBigUInt64LE(OUT_HEADER_BYTES + at);
+      };
+      const { ino, mode } = inode;
+      return [
+        answer(() => {
+          reply.attributes(inode, 0);
+        }, 16),
+        answer(() => {
+          reply.statx(inode, 0);
+        }, 32 + 32),
+        answer(() => reply.directoryEntryPlus(4096, 3, Buffer.from('name'), ino, mode, inode, 0), 128),
+      ];
+    };
+    const numbers = new Set<bigint>();
+    for (const ino of [2, 3, 2 ** 20 - 1]) {
+      for (const mode of [S_IFREG, S_IFLNK]) {
+        const [one = 0n, ...others] = shown(attributes(mode | 0o644, ino, 0xfedc_ba98));
+        t.same(others, [one, one]);
+        t.equal(BigInt.asUintN(32, one), 0xfedc_ba98n);
+        t.ok(Number.isSafeInteger(Number(one)), 'a double holds it');
+        numbers.add(one);
+      }
+    }
+    t.equal(numbers.size, 3, 'one for each inode');
+    t.same(shown(attributes(S_IFREG, 7, 0)), [7n, 7n, 7n], 'one that was made in a mount has its own');
+    t.same(shown(attributes(S_IFREG, 2 ** 20, 5)), [2n ** 20n, 2n ** 20n, 2n ** 20n]);
+    t.same(shown(attributes(S_IFDIR, 7, 5)), [7n, 7n, 7n], 'and a directory');
+    const reply = new Reply(4096);
+    reply.begin(1, 0);
+    reply.attributes(attributes(S_IFREG, 7, 5), 0);
+    t.equal(reply.finish().readUInt32LE(OUT_HEADER_BYTES + 16 + 76), 0, 'none is a device');
+  },
+);
 
 t.test('a listing takes entries while they fit and refuses the first that does not', async (t) => {
   const reply = new Reply(4096);

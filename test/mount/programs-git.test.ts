@@ -54,11 +54,19 @@ if (whyNoMounts !== undefined) {
         build: async (tree) => {
           writeFileSync(`${tree}/../history`, history());
           const script =
-            'git init -q --bare -b main "$1/origin.git" && git -C "$1/origin.git" fast-import --quiet <"$1/../history"';
+            'git init -q --bare -b main "$1/origin.git" && git -C "$1/origin.git" fast-import --quiet <"$1/../history" && ' +
+            'git clone -q "$1/origin.git" "$1/imported"';
           await runDone(['sh', '-c', script, 'sh', tree], { env: { HOME: tree } });
         },
       });
       const { mountpoint } = workplace;
+      t.equal(
+        await runDone(['git', '-C', `${mountpoint}/imported`, 'diff-files'], {
+          env: { HOME: workplace.site.base },
+        }),
+        '',
+        'the index of a working tree that was imported knows the files by their inodes and times',
+      );
       const { mounted, local } = await onBoth(
         workplace,
         (folder) => ['sh', programPath('programs-git.sh'), folder],

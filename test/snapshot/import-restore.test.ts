@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
@@ -91,6 +92,10 @@ await t.test('importing an unchanged tree again makes no version and stores noth
   t.equal(again.reusedFiles, again.files);
   t.equal(stores.objects.counters.requests.put, puts);
   t.equal((await stores.catalog.workspace('demo')).headSeq, 1);
+
+  execFileSync('cp', ['-a', stores.source, `${stores.dir}/copy`]);
+  const copied = await stores.import(`${stores.dir}/copy`);
+  t.equal(copied.created, false, 'nor does a copy of it, whose files have numbers of their own');
 });
 
 await t.test(

@@ -1,4 +1,11 @@
-import { isDirectory, isSymlink, jsonPath, type Ino, type InodeAttributes } from '../../core/index.js';
+import {
+  deviceNumber,
+  isDirectory,
+  isSymlink,
+  jsonPath,
+  type Ino,
+  type InodeAttributes,
+} from '../../core/index.js';
 import type { DentryWithInode, ManifestReader } from '../../manifest/index.js';
 import { defineCommand } from '../command.js';
 import { fileTypeName, modeText } from '../mode-text.js';
@@ -45,21 +52,8 @@ function* entriesBelow(
 
 function entryDocument(manifest: ManifestReader, { path, inode }: Entry): object {
   const target = isSymlink(inode.mode) ? manifest.symlink(inode.ino) : undefined;
-  const {
-    ino,
-    mode,
-    uid,
-    gid,
-    size,
-    nlink,
-    rdev,
-    mtimeSec,
-    mtimeNsec,
-    ctimeSec,
-    ctimeNsec,
-    btimeSec,
-    btimeNsec,
-  } = inode;
+  const { ino, mode, uid, gid, size, nlink, mtimeSec, mtimeNsec, ctimeSec, ctimeNsec, btimeSec, btimeNsec } =
+    inode;
   return {
     ...jsonPath(path),
     type: fileTypeName(mode),
@@ -69,7 +63,7 @@ function entryDocument(manifest: ManifestReader, { path, inode }: Entry): object
     gid,
     size,
     nlink,
-    rdev,
+    rdev: deviceNumber(inode),
     mtime: { sec: mtimeSec, nsec: mtimeNsec },
     ctime: { sec: ctimeSec, nsec: ctimeNsec },
     btime: { sec: btimeSec, nsec: btimeNsec },

@@ -1,5 +1,5 @@
 import type { BigIntStats } from 'node:fs';
-import type { InodeAttributes } from '../../core/index.js';
+import { isDevice, rdevOfSource, type InodeAttributes } from '../../core/index.js';
 
 /** What `lstat` says of a file, in the manifest's terms, and what tells it from every other file of the machine. */
 export interface FileStat extends Omit<InodeAttributes, 'ino'> {
@@ -31,7 +31,7 @@ export function fileStat(stats: BigIntStats): FileStat {
     gid: Number(stats.gid),
     size: isDirectory ? 0 : Number(stats.size),
     nlink: Number(stats.nlink),
-    rdev: Number(stats.rdev),
+    rdev: isDevice(mode) ? Number(stats.rdev) : rdevOfSource(mode, stats.ino),
     mtimeSec: Number(mtimeSec),
     mtimeNsec: Number(stats.mtimeNs - mtimeSec * NANOSECONDS),
     ctimeSec: Number(ctimeSec),

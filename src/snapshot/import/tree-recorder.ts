@@ -1,4 +1,4 @@
-import { isDirectory, ROOT_INO, S_IFMT, type Ino, type InodeAttributes } from '../../core/index.js';
+import { isDevice, isDirectory, ROOT_INO, S_IFMT, type Ino, type InodeAttributes } from '../../core/index.js';
 import {
   FIRST_COOKIE,
   type DentryWithInode,
@@ -208,7 +208,7 @@ export class TreeRecorder {
 
   #putInode({ ino, previous }: RecordedInode, stat: FileStat, nlink: number): void {
     if (previous !== undefined && isSame(previous, stat, nlink)) {
-      if (sameBirthAndChange(previous, stat)) return;
+      if (isSameOriginal(previous, stat)) return;
       this.#building().putInode(attributesOf(ino, stat, nlink));
       return;
     }
@@ -274,14 +274,16 @@ function isSame(previous: InodeAttributes, stat: FileStat, nlink: number): boole
     previous.gid === stat.gid &&
     previous.size === stat.size &&
     previous.nlink === nlink &&
-    previous.rdev === stat.rdev &&
+    (previous.rdev === stat.rdev || !isDevice(stat.mode)) &&
     previous.mtimeSec === stat.mtimeSec &&
     previous.mtimeNsec === stat.mtimeNsec
   );
 }
 
-function sameBirthAndChange(previous: InodeAttributes, stat: FileStat): boolean {
+/** In what no copy of it has, too. */
+function isSameOriginal(previous: InodeAttributes, stat: FileStat): boolean {
   return (
+    previous.rdev === stat.rdev &&
     previous.ctimeSec === stat.ctimeSec &&
     previous.ctimeNsec === stat.ctimeNsec &&
     previous.btimeSec === stat.btimeSec &&

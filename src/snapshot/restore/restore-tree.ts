@@ -17,6 +17,7 @@ import { isAllZeros, type BlockStore } from '../../blocks/index.js';
 import {
   BLOCK_MAX_BYTES,
   CairnError,
+  deviceNumber,
   Errno,
   errnoName,
   FsError,
@@ -237,7 +238,7 @@ class TreeRestore {
       });
     } else if (
       !this.#tolerating(path, 'not permitted', NOT_PERMITTED, () => {
-        mknod(path, inode.mode, inode.rdev);
+        mknod(path, inode.mode, deviceNumber(inode));
       })
     ) {
       return false;

@@ -1,4 +1,5 @@
 import {
+  deviceNumber,
   isDirectory,
   S_IFBLK,
   S_IFCHR,
@@ -101,7 +102,7 @@ function ustarHeader(fields: {
   header.write(type, 156, 'latin1');
   link.copy(header, 157, 0, NAME_BYTES);
   header.write('ustar\0' + '00', 257, 'latin1');
-  const { major, minor } = deviceNumbers(inode.rdev);
+  const { major, minor } = deviceNumbers(deviceNumber(inode));
   header.write(octal(major, 7), 329, 'latin1');
   header.write(octal(minor, 7), 337, 'latin1');
   // The sum is taken with blanks in its own place.
