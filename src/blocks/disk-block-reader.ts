@@ -13,8 +13,8 @@ import {
 } from './cache-file.js';
 import { LAST_USE_RESOLUTION_MS } from './disk-cache.js';
 
-/** Descriptors kept open at most: to open a block costs a read of its own. */
-const OPEN_FILES_MAX = 512;
+/** Descriptors kept open at most, by each thread that reads: to open a block costs two reads of its own. The blocks of 1 GiB in one file. */
+const OPEN_FILES_MAX = 1024;
 
 /** An evicted block stays on the disk while a descriptor is open to it: at most this share of the budget may do so. */
 const HELD_OPEN_SHARE = 1 / 16;
