@@ -7,9 +7,10 @@ import type { FileRow, Version } from './catalog.js';
 import { isSoundContent } from './extent-record.js';
 import type { Level } from './file-queries.js';
 import { BASES_MAX } from './fork-base.js';
+import { mendedWorkspace } from './mend-workspace.js';
 import { isMigrated } from './migrations.js';
 import { placeOf, shownUrl } from './open-catalog.js';
-import { isSoundTag, isSoundVersion } from './row-checksum.js';
+import { isSoundTag, isSoundVersion, isSoundWorkspace, type WorkspaceRow } from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
 import { sqliteSchemaDialect } from './sqlite-database.js';
 
@@ -17,6 +18,7 @@ import { sqliteSchemaDialect } from './sqlite-database.js';
 export type CatalogRemedy =
   | { kind: 'reindex' }
   | { kind: 'head'; workspace: string }
+  | { kind: 'row'; row: WorkspaceRow }
   | { kind: 'paths'; workspace: string }
   | { kind: 'content'; id: ContentId };
 
@@ -41,11 +43,17 @@ type VersionRow = { workspace: string; seq: number; root: Buffer; files: number;
 export class CatalogAudit {
   readonly #path: string;
   readonly #database: Database.Database;
+  /** Rows that do not verify, by name. */
+  readonly #damagedWorkspaces: ReadonlyMap<string, WorkspaceRow>;
   readonly #block: Database.Statement<unknown[], { rawBytes: number; storedBytes: number }>;
 
   private constructor(path: string, database: Database.Database) {
     this.#path = path;
     this.#database = database;
+    const rows = database.prepare<[], WorkspaceRow>('SELECT * FROM workspace').all();
+    this.#damagedWorkspaces = new Map(
+      rows.filter((row) => !isSoundWorkspace(row)).map((row) => [row.name, row]),
+    );
     this.#block = database.prepare(
       'SELECT raw_bytes AS rawBytes, stored_bytes AS storedBytes FROM block WHERE id = ?',
     );
@@ -75,7 +83,6 @@ export class CatalogAudit {
       database.exec('BEGIN');
       const db = new Kysely<CatalogSchema>({ dialect: new SqliteDialect({ database }) });
       await isMigrated(db, sqliteSchemaDialect, path);
-      database.prepare('SELECT count(*) FROM workspace').get();
       return new CatalogAudit(path, database);
     } catch (error) {
       database?.close();
@@ -94,6 +101,7 @@ export class CatalogAudit {
     >)
       yield { what: `a row of ${String(row[0])} names a row of ${String(row[2])} that is not there` };
     yield* this.#headProblems();
+    yield* this.#workspaceProblems();
     yield* this.#baseProblems();
     yield* this.#versionProblems();
     yield* this.#checksumProblems();
@@ -133,6 +141,11 @@ export class CatalogAudit {
       )
       .get(workspace, tag);
     return row?.seq;
+  }
+
+  /** Whether what the workspace's row says, as on which other it is based, is what was written there. */
+  hasSoundRow(workspace: string): boolean {
+    return !this.#damagedWorkspaces.has(workspace);
   }
 
   /** `path → hash` of one version, for as many questions as there are paths. */
@@ -178,6 +191,14 @@ export class CatalogAudit {
     }
   }
 
+  *#workspaceProblems(): IterableIterator<CatalogProblem> {
+    for (const row of this.#damagedWorkspaces.values()) {
+      const what = `workspace "${row.name}": its row (name, quota, read-only, base or another value) does not verify`;
+      const canBeMended = mendedWorkspace(row) !== undefined;
+      yield { what, workspace: row.name, ...(canBeMended && { remedy: { kind: 'row', row } }) };
+    }
+  }
+
   *#baseProblems(): IterableIterator<CatalogProblem> {
     const rows = this.#database
       .prepare<[], { name: string }>(
@@ -187,6 +208,7 @@ export class CatalogAudit {
       )
       .all();
     for (const { name } of rows) {
+      if (this.#damagedWorkspaces.has(name)) continue;
       yield {
         what: `workspace "${name}" is based on a version that cannot be`,
         workspace: name,

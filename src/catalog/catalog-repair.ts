@@ -3,10 +3,14 @@ import { bytesOfId, CairnError, type BlockId, type ContentId } from '../core/ind
 import type { ContentRow, FileRow } from './catalog.js';
 import { packExtents } from './extent-record.js';
 import { forkNode, OPEN_FORK } from './fork-node.js';
+import { mendedWorkspace } from './mend-workspace.js';
 import { openDatabase, placeOf } from './open-catalog.js';
 import { insertRows } from './row-chunks.js';
+import type { WorkspaceRow } from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
+import { noWorkspace } from './sql-catalog.js';
 import { deletePurgedBase } from './trash.js';
+import { damagedWorkspace, lockWorkspace, updateWorkspace } from './workspace-row.js';
 
 /** A version's paths, as its manifest has them. */
 export interface VersionPaths {
@@ -64,6 +68,22 @@ export class CatalogRepair {
       .execute();
   }
 
+  /** Puts a workspace's row back, as `mendedWorkspace` has it. */
+  async restoreRow(row: WorkspaceRow): Promise<void> {
+    const mended = mendedWorkspace(row);
+    if (mended === undefined) throw damagedWorkspace(`workspace "${row.name}"`);
+    // Its head is not what is mended, and may be another by now.
+    const changed = Object.entries(mended).filter(
+      ([column, value]) => value !== row[column as keyof WorkspaceRow],
+    );
+    await this.#db
+      .updateTable('workspace')
+      .set(Object.fromEntries(changed))
+      .where('id', '=', row.id)
+      .where('checksum', '=', row.checksum)
+      .execute();
+  }
+
   /**
    * Makes `path → hash` of a workspace anew; it is based on no other then. `versions`: all of them up to `newestSeq`, oldest first; each is read once,
    * before the next. Throws `conflict` when somebody has published since; who would meanwhile waits.
@@ -74,7 +94,8 @@ export class CatalogRepair {
     versions: AsyncIterable<VersionPaths>,
   ): Promise<void> {
     await this.#db.transaction().execute(async (transaction) => {
-      const { id, base } = await lockAt(transaction, workspace, newestSeq);
+      const row = await lockAt(transaction, workspace, newestSeq);
+      const { id } = row;
       await transaction.deleteFrom('file').where('workspace_id', '=', id).execute();
       const rebuilding = transaction.withTables<RepairTables>();
       const bytes = sql.raw(this.#kind === 'sqlite' ? 'BLOB' : 'bytea');
@@ -83,12 +104,8 @@ export class CatalogRepair {
       );
       for await (const version of versions) await addVersion(rebuilding, id, version);
       await sql`DROP TABLE version_path`.execute(transaction);
-      await transaction
-        .updateTable('workspace')
-        .set({ base_workspace_id: null, base_seq: null })
-        .where('id', '=', id)
-        .execute();
-      await deletePurgedBase(transaction, base);
+      await updateWorkspace(transaction, row, { base_workspace_id: null, base_seq: null });
+      await deletePurgedBase(transaction, row.base_workspace_id);
     });
   }
 
@@ -140,20 +157,15 @@ async function lockAt(
   transaction: Transaction<CatalogSchema>,
   workspace: string,
   newestSeq: number,
-): Promise<{ id: number; base: number | null }> {
-  const { id, base } = await transaction
-    .updateTable('workspace')
-    .set((column) => ({ head_seq: column.ref('head_seq') }))
-    .where('name', '=', workspace)
-    .where('purged', '=', 0)
-    .returning(['id', 'base_workspace_id as base'])
-    .executeTakeFirstOrThrow();
+): Promise<WorkspaceRow> {
+  const row = await lockWorkspace(transaction, { name: workspace });
+  if (row?.purged !== 0) throw noWorkspace(workspace);
   const { newest } = await transaction
     .selectFrom('version')
     .select((version) => version.fn.max<number | null>('seq').as('newest'))
-    .where('workspace_id', '=', id)
+    .where('workspace_id', '=', row.id)
     .executeTakeFirstOrThrow();
-  if ((newest ?? 0) === newestSeq) return { id, base };
+  if ((newest ?? 0) === newestSeq) return row;
   throw new CairnError(
     'conflict',
     `somebody has published in workspace "${workspace}" since the check began`,

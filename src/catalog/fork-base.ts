@@ -1,8 +1,17 @@
 import { sql, type Kysely, type Selectable, type Transaction } from 'kysely';
 import { CairnError } from '../core/index.js';
-import { allFileRowsOf, baseRowsOf, doubledPaths, type FileRows, type Levels } from './file-queries.js';
+import {
+  allFileRowsOf,
+  baseRowsOf,
+  doubledPaths,
+  type FileRows,
+  type Level,
+  type Levels,
+} from './file-queries.js';
 import { OPEN_FORK } from './fork-node.js';
+import type { WorkspaceRow } from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
+import { soundWorkspace, updateWorkspace } from './workspace-row.js';
 
 /**
  * A fork has no rows of paths to begin with: where it has none of a path, in whatever version, that path is as in the version it was forked from, its
@@ -22,26 +31,33 @@ export async function levelsOf(db: Kysely<CatalogSchema>, workspace: Forked, seq
   const own = { workspaceId: workspace.id, seq };
   if (workspace.base_workspace_id === null) return [own];
   const rows = await db
-    .withRecursive('base', (cte) =>
+    .withRecursive('line', (cte) =>
       cte
         .selectFrom('workspace')
-        .select(['base_workspace_id', 'base_seq', sql<number>`1`.as('level')])
+        .select(['id as line_id', sql<number>`0`.as('level')])
         .where('id', '=', workspace.id)
         .unionAll(
           cte
-            .selectFrom('base')
-            .innerJoin('workspace', 'workspace.id', 'base.base_workspace_id')
-            .select(['workspace.base_workspace_id', 'workspace.base_seq', sql<number>`level + 1`.as('level')])
-            .where('level', '<=', BASES_MAX + 1),
+            .selectFrom('line')
+            .innerJoin('workspace', 'workspace.id', 'line_id')
+            .select(['workspace.base_workspace_id as line_id', sql<number>`level + 1`.as('level')])
+            .where('base_workspace_id', 'is not', null)
+            .where('level', '<', BASES_MAX)
+            .$narrowType<{ line_id: number }>(),
         ),
     )
-    .selectFrom('base')
-    .select(['base_workspace_id as workspaceId', 'base_seq as seq'])
-    .where('base_workspace_id', 'is not', null)
+    .selectFrom('line')
+    .innerJoin('workspace', 'workspace.id', 'line_id')
+    .selectAll('workspace')
     .orderBy('level')
-    .$narrowType<{ workspaceId: number; seq: number }>()
     .execute();
-  if (rows.length <= BASES_MAX) return [own, ...rows];
+  const bases: Level[] = [];
+  for (const row of rows) {
+    const { base_workspace_id, base_seq } = soundWorkspace(row);
+    if (base_workspace_id !== null && base_seq !== null)
+      bases.push({ workspaceId: base_workspace_id, seq: base_seq });
+  }
+  if (bases.length <= BASES_MAX) return [own, ...bases];
   throw new CairnError(
     'corrupt',
     `a workspace in the catalog is based on more than ${String(BASES_MAX)} others`,
@@ -55,20 +71,17 @@ export async function levelsOf(db: Kysely<CatalogSchema>, workspace: Forked, seq
 export async function beginFork(
   transaction: Transaction<CatalogSchema>,
   of: Levels,
+  fork: WorkspaceRow,
   first: Selectable<CatalogSchema['version']>,
 ): Promise<void> {
   await transaction.insertInto('version').values(first).execute();
   const isCopied = of.length > BASES_MAX;
   // By one statement: the rows do not leave the database.
   if (isCopied) await insertFirstRows(transaction, first.workspace_id, allFileRowsOf(transaction, of));
-  await transaction
-    .updateTable('workspace')
-    .set({
-      head_seq: first.seq,
-      ...(!isCopied && { base_workspace_id: of[0].workspaceId, base_seq: of[0].seq }),
-    })
-    .where('id', '=', first.workspace_id)
-    .execute();
+  await updateWorkspace(transaction, fork, {
+    head_seq: first.seq,
+    ...(!isCopied && { base_workspace_id: of[0].workspaceId, base_seq: of[0].seq }),
+  });
 }
 
 /** Rows that `paths` have in the bases become the fork's own, so that they can end. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Migrator, type ColumnDefinitionBuilder, type Kysely, type Migration } from 'kysely';
 import { CairnError } from '../core/index.js';
-import { sealedTag, sealedVersion } from './row-checksum.js';
+import { sealedTag, sealedVersion, sealedWorkspace } from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
 
 /** What column definitions need to know of a dialect; everything else of the schema is common SQL. */
@@ -115,6 +115,11 @@ export function catalogMigrations(dialect: SchemaDialect): Record<string, Migrat
     '0007_row_checksums': {
       up: async (db: Kysely<unknown>) => {
         await addChecksums(db);
+      },
+    },
+    '0008_workspace_checksum': {
+      up: async (db: Kysely<unknown>) => {
+        await addWorkspaceChecksum(db);
       },
     },
   };
@@ -282,6 +287,22 @@ async function addChecksums(db: Kysely<unknown>): Promise<void> {
       .set({ checksum: sealedTag(row).checksum })
       .where('workspace_id', '=', row.workspace_id)
       .where('name', '=', row.name)
+      .execute();
+  }
+}
+
+/** As `addChecksums`. */
+async function addWorkspaceChecksum(db: Kysely<unknown>): Promise<void> {
+  await db.schema
+    .alterTable('workspace')
+    .addColumn('checksum', 'bigint', (column) => column.notNull().defaultTo(0))
+    .execute();
+  const tables = db.withTables<Pick<CatalogSchema, 'workspace'>>();
+  for (const row of await tables.selectFrom('workspace').selectAll().execute()) {
+    await tables
+      .updateTable('workspace')
+      .set({ checksum: sealedWorkspace(row).checksum })
+      .where('id', '=', row.id)
       .execute();
   }
 }

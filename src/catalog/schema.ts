@@ -44,6 +44,8 @@ interface WorkspaceTable {
   base_seq: number | null;
   /** 1: it was deleted for good. What forks are based on is left, and a name that nobody can give. */
   purged: Generated<number>;
+  /** As row-checksum.ts makes it. */
+  checksum: Generated<number>;
 }
 
 interface VersionTable {

@@ -2,8 +2,18 @@ import type { Kysely } from 'kysely';
 import { blockIdOf, bytesOfId, type BlockId, type ManifestRoot } from '../core/index.js';
 import { UPLOAD_TERM_MS, type BlockAccess } from './block-access.js';
 import { chunksOf, insertRows } from './row-chunks.js';
+import { isSoundWorkspace } from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
 import { versionOf } from './sql-catalog.js';
+import {
+  findWorkspaceRow,
+  JOINED_WORKSPACE,
+  lockWorkspace,
+  soundWorkspace,
+  updateWorkspace,
+  workspaceRowOf,
+  type JoinedWorkspace,
+} from './workspace-row.js';
 
 interface Holders {
   after: string;
@@ -25,20 +35,24 @@ export class SqlBlockAccess implements BlockAccess {
         .selectFrom('workspace')
         .innerJoin('workspace_block', 'workspace_block.workspace_id', 'workspace.id')
         .select('workspace_block.block as id')
+        .select(JOINED_WORKSPACE)
         .where('workspace.name', '=', workspace)
-        .where('workspace.trashed_at_ms', 'is', null)
         .where('workspace_block.block', 'in', digests)
         .unionAll(
           this.#db
             .selectFrom('workspace')
             .innerJoin('upload', 'upload.workspace_id', 'workspace.id')
             .select('upload.id')
+            .select(JOINED_WORKSPACE)
             .where('workspace.name', '=', workspace)
-            .where('workspace.trashed_at_ms', 'is', null)
             .where('upload.id', 'in', digests)
             .where('upload.at_ms', '>', Date.now() - UPLOAD_TERM_MS),
         )
         .execute();
+      // All are of one workspace.
+      const [first] = rows;
+      if (first === undefined) continue;
+      if (soundWorkspace(workspaceRowOf(first), workspace).trashed_at_ms !== null) return new Set();
       for (const { id } of rows) held.add(blockIdOf(id));
     }
     return held;
@@ -48,15 +62,15 @@ export class SqlBlockAccess implements BlockAccess {
     const rows = await this.#db
       .selectFrom('workspace_block')
       .innerJoin('workspace', 'workspace.id', 'workspace_block.workspace_id')
-      .select('workspace.name')
+      .select(JOINED_WORKSPACE)
       .where('workspace_block.block', '=', bytesOfId(id))
       .where('workspace.name', '>', after)
       .where('workspace.trashed_at_ms', 'is', null)
       .union(this.#uploaders(id, after))
-      .orderBy('name')
+      .orderBy('ws_name')
       .limit(limit)
       .execute();
-    return rows.map(({ name }) => name);
+    return soundNames(rows);
   }
 
   async holdsManifest(workspace: string, root: ManifestRoot): Promise<boolean> {
@@ -76,15 +90,15 @@ export class SqlBlockAccess implements BlockAccess {
     const rows = await this.#db
       .selectFrom('version')
       .innerJoin('workspace', 'workspace.id', 'version.workspace_id')
-      .select('workspace.name')
+      .select(JOINED_WORKSPACE)
       .where('version.root', '=', bytesOfId(root))
       .where('workspace.name', '>', after)
       .where('workspace.trashed_at_ms', 'is', null)
       .union(this.#uploaders(root, after))
-      .orderBy('name')
+      .orderBy('ws_name')
       .limit(limit)
       .execute();
-    return rows.map(({ name }) => name);
+    return soundNames(rows);
   }
 
   async uploaded(workspace: string, ids: readonly (BlockId | ManifestRoot)[]): Promise<void> {
@@ -118,11 +132,7 @@ export class SqlBlockAccess implements BlockAccess {
   }
 
   async unrecorded(workspace: string): ReturnType<BlockAccess['unrecorded']> {
-    const row = await this.#db
-      .selectFrom('workspace')
-      .select(['id', 'head_seq', 'recorded_seq'])
-      .where('name', '=', workspace)
-      .executeTakeFirst();
+    const row = await findWorkspaceRow(this.#db, workspace);
     if (row === undefined || row.head_seq <= row.recorded_seq) return [];
     // From the last that was written down on: it is what the next is compared with.
     const versions = await this.#db
@@ -156,12 +166,9 @@ export class SqlBlockAccess implements BlockAccess {
             .compile(),
         (query) => transaction.executeQuery(query),
       );
-      await transaction
-        .updateTable('workspace')
-        .set({ recorded_seq: seq })
-        .where('id', '=', workspaceId)
-        .where('recorded_seq', '<', seq)
-        .execute();
+      const row = await lockWorkspace(transaction, { id: workspaceId });
+      if (row !== undefined && row.recorded_seq < seq)
+        await updateWorkspace(transaction, row, { recorded_seq: seq });
     });
   }
 
@@ -169,7 +176,7 @@ export class SqlBlockAccess implements BlockAccess {
     return this.#db
       .selectFrom('upload')
       .innerJoin('workspace', 'workspace.id', 'upload.workspace_id')
-      .select('workspace.name')
+      .select(JOINED_WORKSPACE)
       .where('upload.id', '=', bytesOfId(id))
       .where('upload.at_ms', '>', Date.now() - UPLOAD_TERM_MS)
       .where('workspace.name', '>', after)
@@ -177,12 +184,15 @@ export class SqlBlockAccess implements BlockAccess {
   }
 
   async #idOf(workspace: string): Promise<number | undefined> {
-    const row = await this.#db
-      .selectFrom('workspace')
-      .select('id')
-      .where('name', '=', workspace)
-      .where('trashed_at_ms', 'is', null)
-      .executeTakeFirst();
-    return row?.id;
+    const row = await findWorkspaceRow(this.#db, workspace);
+    return row?.trashed_at_ms === null ? row.id : undefined;
   }
+}
+
+/** A row that does not verify opens nothing to anybody, and is not named to those who may know nothing of it. */
+function soundNames(rows: readonly JoinedWorkspace[]): string[] {
+  return rows
+    .map(workspaceRowOf)
+    .filter(isSoundWorkspace)
+    .map(({ name }) => name);
 }

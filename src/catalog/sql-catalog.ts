@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Kysely, Nullable, Selectable, Transaction } from 'kysely';
+import type { ExpressionBuilder, Kysely, Nullable, Selectable, Transaction } from 'kysely';
 import {
   blockIdOf,
   bytesOfId,
@@ -28,10 +28,27 @@ import { HeadWatch, type WaitOptions } from './head-watch.js';
 import { listFiles } from './list-files.js';
 import { insertVersion } from './publish.js';
 import { chunksOf } from './row-chunks.js';
-import { damagedRow, isSoundTag, isSoundVersion, sealedTag, sealedVersion } from './row-checksum.js';
+import {
+  damagedRow,
+  isSoundTag,
+  isSoundVersion,
+  isSoundWorkspace,
+  sealedTag,
+  sealedVersion,
+  type WorkspaceRow,
+} from './row-checksum.js';
 import type { CatalogSchema } from './schema.js';
 import { makePlaceFor, trashEndMs } from './trash.js';
 import { checkTagName, checkWorkspaceName } from './workspace-name.js';
+import {
+  damagedWorkspace,
+  findWorkspaceRow,
+  JOINED_WORKSPACE,
+  lockWorkspace,
+  soundWorkspace,
+  updateWorkspace,
+  workspaceRowOf,
+} from './workspace-row.js';
 
 const PAGE_DEFAULT_ROWS = 1000;
 
@@ -69,57 +86,45 @@ export class SqlCatalog implements Catalog {
   }
 
   async workspaces(): Promise<Workspace[]> {
-    const rows = await this.#db
-      .selectFrom('workspace')
-      .selectAll()
-      .where('trashed_at_ms', 'is', null)
-      .orderBy('name')
-      .execute();
-    return rows.map(workspaceOf);
+    const rows = await this.#db.selectFrom('workspace').selectAll().orderBy('name').execute();
+    // Which one is not for everybody who may ask for a list.
+    if (!rows.every(isSoundWorkspace)) throw damagedWorkspace('one of the workspaces');
+    return rows.filter(({ trashed_at_ms }) => trashed_at_ms === null).map(workspaceOf);
   }
 
   async changeWorkspace(name: string, change: WorkspaceChange): Promise<Workspace> {
     const newName = change.name ?? name;
     checkWorkspaceName(newName);
     await this.#db.transaction().execute(async (transaction) => {
-      const { id } = await lockHead(transaction, name);
+      const row = await lockHead(transaction, name);
       if (newName !== name) await makePlaceFor(transaction, newName);
-      await transaction
-        .updateTable('workspace')
-        .set({
-          name: newName,
-          ...(change.readOnly !== undefined && { read_only: change.readOnly ? 1 : 0 }),
-          ...(change.quotaBytes !== undefined && { quota_bytes: change.quotaBytes }),
-        })
-        .where('id', '=', id)
-        .execute();
+      await updateWorkspace(transaction, row, {
+        name: newName,
+        ...(change.readOnly !== undefined && { read_only: change.readOnly ? 1 : 0 }),
+        ...(change.quotaBytes !== undefined && { quota_bytes: change.quotaBytes }),
+      });
     });
     return this.workspace(newName);
   }
 
   async trashWorkspace(name: string): Promise<{ untilMs: number }> {
     const nowMs = Date.now();
-    const { numUpdatedRows } = await this.#db
-      .updateTable('workspace')
-      .set({ trashed_at_ms: nowMs })
-      .where('name', '=', name)
-      .where('trashed_at_ms', 'is', null)
-      .executeTakeFirst();
-    if (numUpdatedRows === 0n) throw noWorkspace(name);
+    await this.#db.transaction().execute(async (transaction) => {
+      const row = await lockWorkspace(transaction, { name });
+      if (row?.trashed_at_ms !== null) throw noWorkspace(name);
+      await updateWorkspace(transaction, row, { trashed_at_ms: nowMs });
+    });
     return { untilMs: trashEndMs(nowMs) };
   }
 
   async undeleteWorkspace(name: string): Promise<Workspace> {
-    const { numUpdatedRows } = await this.#db
-      .updateTable('workspace')
-      .set({ trashed_at_ms: null })
-      .where('name', '=', name)
-      .where('trashed_at_ms', 'is not', null)
-      .where('purged', '=', 0)
-      .executeTakeFirst();
-    if (numUpdatedRows === 0n) {
-      throw new CairnError('not-found', `no workspace "${name}" is in the trash`);
-    }
+    await this.#db.transaction().execute(async (transaction) => {
+      const row = await lockWorkspace(transaction, { name });
+      if (row === undefined || row.trashed_at_ms === null || row.purged !== 0) {
+        throw new CairnError('not-found', `no workspace "${name}" is in the trash`);
+      }
+      await updateWorkspace(transaction, row, { trashed_at_ms: null });
+    });
     return this.workspace(name);
   }
 
@@ -134,8 +139,9 @@ export class SqlCatalog implements Catalog {
     await this.#db.transaction().execute(async (transaction) => {
       const source = await lockHead(transaction, workspace);
       const levels = await levelsOf(transaction, source, seq);
+      const forked = await insertWorkspace(transaction, name, source.next_number);
       const first = sealedVersion({
-        workspace_id: await insertWorkspace(transaction, name, source.next_number),
+        workspace_id: forked.id,
         seq: 1,
         parent_seq: 0,
         root: bytesOfId(root),
@@ -146,7 +152,7 @@ export class SqlCatalog implements Catalog {
         bytes,
         publish_id: publishId,
       });
-      await beginFork(transaction, levels, first);
+      await beginFork(transaction, levels, forked, first);
     });
     return this.version(name, 1);
   }
@@ -264,14 +270,14 @@ export class SqlCatalog implements Catalog {
 
   async reserveNumbers(workspace: string, atLeast: number): Promise<number> {
     return this.#db.transaction().execute(async (transaction) => {
-      const { id, next_number } = await lockHead(transaction, workspace);
-      const first = Math.max(next_number, atLeast);
+      const row = await lockHead(transaction, workspace);
+      const first = Math.max(row.next_number, atLeast);
       const next = first + RESERVED_NUMBERS;
       if (!Number.isSafeInteger(next))
         throw new CairnError('unsupported', `workspace "${workspace}" has no inode numbers left`, {
           hint: 'its versions can be mounted with --read-only',
         });
-      await transaction.updateTable('workspace').set({ next_number: next }).where('id', '=', id).execute();
+      await updateWorkspace(transaction, row, { next_number: next });
       return first;
     });
   }
@@ -371,21 +377,16 @@ export class SqlCatalog implements Catalog {
   }
 
   async #findWorkspace(name: string): Promise<Workspace | undefined> {
-    const row = await this.#db
-      .selectFrom('workspace')
-      .selectAll()
-      .where('name', '=', name)
-      .where('trashed_at_ms', 'is', null)
-      .executeTakeFirst();
-    return row === undefined ? undefined : workspaceOf(row);
+    const row = await findWorkspaceRow(this.#db, name);
+    return row?.trashed_at_ms === null ? workspaceOf(row) : undefined;
   }
 
-  async #workspaceRow(name: string): Promise<Head> {
+  async #workspaceRow(name: string): Promise<WorkspaceRow> {
     return soundHead(name, await headRow(this.#db, name).executeTakeFirst());
   }
 
   /** The workspace, after making sure that it has these versions. */
-  async #headWithVersions(name: string, seqs: readonly number[]): Promise<Head> {
+  async #headWithVersions(name: string, seqs: readonly number[]): Promise<WorkspaceRow> {
     const head = await this.#workspaceRow(name);
     const { id, head_seq } = head;
     for (const seq of seqs) {
@@ -401,6 +402,7 @@ export class SqlCatalog implements Catalog {
   }
 }
 
+/** By the newest versions, and not by the heads: who is woken asks for the head, which is checked. */
 async function headsOf(
   db: Kysely<CatalogSchema>,
   workspaces: readonly string[],
@@ -409,49 +411,38 @@ async function headsOf(
   for (const chunk of chunksOf(workspaces)) {
     const rows = await db
       .selectFrom('workspace')
-      .select(['name', 'head_seq'])
+      .select('name')
+      .select(newestSeq)
       .where('name', 'in', chunk)
       .where('trashed_at_ms', 'is', null)
       .execute();
-    for (const row of rows) heads.set(row.name, row.head_seq);
+    for (const { name, newest_seq } of rows) heads.set(name, newest_seq ?? 0);
   }
   return heads;
 }
 
-/** An update that changes nothing holds the row in every dialect: who else publishes waits until this transaction is over. */
-async function lockHead(transaction: Transaction<CatalogSchema>, workspace: string): Promise<Head> {
-  const row = await transaction
-    .updateTable('workspace')
-    .set((column) => ({ head_seq: column.ref('head_seq') }))
-    .where('name', '=', workspace)
-    .where('trashed_at_ms', 'is', null)
-    .returning('id')
-    .executeTakeFirst();
+/** The row, held: who else publishes waits until this transaction is over. */
+async function lockHead(transaction: Transaction<CatalogSchema>, workspace: string): Promise<WorkspaceRow> {
+  const row = await lockWorkspace(transaction, { name: workspace });
   if (row === undefined) throw noWorkspace(workspace);
   return soundHead(workspace, await headRow(transaction, workspace).executeTakeFirst());
 }
 
-/** A workspace's head, and its newest version, which should be the same. */
+/** A workspace, and its newest version, which its head should be. */
 function headRow(db: Kysely<CatalogSchema>, name: string) {
   return db
     .selectFrom('workspace')
-    .select([
-      'workspace.id',
-      'workspace.head_seq',
-      'workspace.next_number',
-      'workspace.read_only',
-      'workspace.quota_bytes',
-      'workspace.base_workspace_id',
-    ])
-    .select((workspace) =>
-      workspace
-        .selectFrom('version as any_version')
-        .select((version) => version.fn.max('any_version.seq').as('newest'))
-        .whereRef('any_version.workspace_id', '=', 'workspace.id')
-        .as('newest_seq'),
-    )
-    .where('workspace.name', '=', name)
-    .where('workspace.trashed_at_ms', 'is', null);
+    .select(JOINED_WORKSPACE)
+    .select(newestSeq)
+    .where('workspace.name', '=', name);
+}
+
+function newestSeq(workspace: ExpressionBuilder<CatalogSchema, 'workspace'>) {
+  return workspace
+    .selectFrom('version as any_version')
+    .select((version) => version.fn.max<number | null>('any_version.seq').as('newest'))
+    .whereRef('any_version.workspace_id', '=', 'workspace.id')
+    .as('newest_seq');
 }
 
 /** Whether a version was joined. */
@@ -465,7 +456,7 @@ async function insertWorkspace(
   transaction: Transaction<CatalogSchema>,
   name: string,
   nextNumber: number,
-): Promise<number> {
+): Promise<WorkspaceRow> {
   await makePlaceFor(transaction, name);
   const row = await transaction
     .insertInto('workspace')
@@ -477,14 +468,15 @@ async function insertWorkspace(
       next_number: nextNumber,
     })
     .onConflict((conflict) => conflict.doNothing())
-    .returning('id')
+    .returningAll()
     .executeTakeFirst();
   if (row === undefined) throw new CairnError('conflict', `there is a workspace "${name}" already`);
-  return row.id;
+  // The database gives it its id, which is sealed as well.
+  return await updateWorkspace(transaction, row, {});
 }
 
 /** Throws for a version that the workspace may not have. */
-function checkRoom(workspace: string, head: Head, bytes: number): void {
+function checkRoom(workspace: string, head: WorkspaceRow, bytes: number): void {
   if (head.read_only !== 0) {
     throw new CairnError('access-denied', `workspace "${workspace}" is read-only`, {
       hint: 'who administers it can allow versions again',
@@ -499,19 +491,13 @@ function checkRoom(workspace: string, head: Head, bytes: number): void {
   }
 }
 
-interface Head {
-  id: number;
-  head_seq: number;
-  next_number: number;
-  read_only: number;
-  quota_bytes: number | null;
-  base_workspace_id: number | null;
-}
+type HeadRow = NonNullable<Awaited<ReturnType<ReturnType<typeof headRow>['executeTakeFirst']>>>;
 
 /** A head that is not the newest version is damage, and would show, or be the parent of, what nobody meant. */
-function soundHead(name: string, row: (Head & { newest_seq: number | null }) | undefined): Head {
-  if (row === undefined) throw noWorkspace(name);
-  const { newest_seq, ...head } = row;
+function soundHead(name: string, row: HeadRow | undefined): WorkspaceRow {
+  const head = row === undefined ? undefined : soundWorkspace(workspaceRowOf(row), name);
+  if (row === undefined || head?.trashed_at_ms !== null) throw noWorkspace(name);
+  const { newest_seq } = row;
   const { head_seq } = head;
   if (head_seq === (newest_seq ?? 0)) return head;
   throw new CairnError(
@@ -566,7 +552,7 @@ function sameFile(one: FileRow, other: FileRow): boolean {
   return one.hash === other.hash && one.size === other.size && one.mode === other.mode;
 }
 
-function workspaceOf(row: Selectable<CatalogSchema['workspace']>): Workspace {
+function workspaceOf(row: WorkspaceRow): Workspace {
   return {
     name: row.name,
     headSeq: row.head_seq,

@@ -3,11 +3,18 @@ import type { Kysely, Selectable } from 'kysely';
 import type { CommitRegister, OpenCommit } from './commit-register.js';
 import type { CatalogSchema } from './schema.js';
 import { noWorkspace } from './sql-catalog.js';
+import {
+  findWorkspaceRow,
+  JOINED_WORKSPACE,
+  soundWorkspace,
+  workspaceRowOf,
+  type JoinedWorkspace,
+} from './workspace-row.js';
 
 /** A row holds so much of a commit's changes. */
 const PART_BYTES = 1024 * 1024;
 
-type Row = Selectable<CatalogSchema['open_commit']> & { workspace: string };
+type Row = Selectable<CatalogSchema['open_commit']> & JoinedWorkspace;
 
 /** Open commits in the catalog's database. */
 export class SqlCommitRegister implements CommitRegister {
@@ -21,13 +28,8 @@ export class SqlCommitRegister implements CommitRegister {
     const { workspace, key } = commit;
     const id = randomUUID();
     await this.#db.transaction().execute(async (transaction) => {
-      const found = await transaction
-        .selectFrom('workspace')
-        .select('id')
-        .where('name', '=', workspace)
-        .where('trashed_at_ms', 'is', null)
-        .executeTakeFirst();
-      if (found === undefined) throw noWorkspace(workspace);
+      const found = await findWorkspaceRow(transaction, workspace);
+      if (found?.trashed_at_ms !== null) throw noWorkspace(workspace);
       const inserted = await transaction
         .insertInto('open_commit')
         .values({
@@ -95,17 +97,18 @@ export class SqlCommitRegister implements CommitRegister {
       .selectFrom('open_commit')
       .innerJoin('workspace', 'workspace.id', 'open_commit.workspace_id')
       .selectAll('open_commit')
-      .select('workspace.name as workspace')
-      .where('workspace.name', '=', workspace)
-      .where('workspace.trashed_at_ms', 'is', null);
+      .select(JOINED_WORKSPACE)
+      .where('workspace.name', '=', workspace);
   }
 }
 
 function commitOf(row: Row | undefined): OpenCommit | undefined {
   if (row === undefined) return undefined;
+  const workspace = soundWorkspace(workspaceRowOf(row));
+  if (workspace.trashed_at_ms !== null) return undefined;
   return {
     id: row.id,
-    workspace: row.workspace,
+    workspace: workspace.name,
     key: row.key,
     baseSeq: row.base_seq,
     author: row.author,

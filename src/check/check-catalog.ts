@@ -53,6 +53,8 @@ function adviceFor({ remedy }: CatalogProblem): string {
       return 'cairn fsck --repair makes the indexes anew; what then is left needs a backup';
     case 'head':
       return 'cairn fsck --repair makes the newest version the head again';
+    case 'row':
+      return 'cairn fsck --repair puts it back: with one byte changed it verifies';
     case 'paths':
       return 'cairn fsck --repair makes the rows anew from the manifests';
     case 'content':
@@ -74,6 +76,11 @@ function repairOf(parts: CheckParts, problem: CatalogProblem, rebuilt: Set<strin
     case 'head':
       return async () => {
         await withRepair(parts, (repair) => repair.restoreHead(remedy.workspace));
+        return true;
+      };
+    case 'row':
+      return async () => {
+        await withRepair(parts, (repair) => repair.restoreRow(remedy.row));
         return true;
       };
     case 'paths':
@@ -151,7 +158,9 @@ export class PathCheck {
   /** `undefined` when there is nothing to compare with. */
   begin(version: AuditedVersion): OpenPathCheck | undefined {
     const { catalog } = this.#parts;
-    if (catalog === undefined || this.#rebuilt.has(version.workspace)) return undefined;
+    if (catalog?.hasSoundRow(version.workspace) !== true || this.#rebuilt.has(version.workspace)) {
+      return undefined;
+    }
     const paths = catalog.pathsOf(version);
     let entries = 0;
     let wrong = 0;

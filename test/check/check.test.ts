@@ -219,6 +219,21 @@ t.test('rows of the catalog that follow from the manifests are made anew', async
     ['range', /impossible versions/, `UPDATE file SET to_seq = 1 WHERE path = CAST('embedded' AS BLOB)`],
     ['head', /the head of workspace "demo" is version 2/, 'UPDATE workspace SET head_seq = 2'],
     [
+      'closed',
+      /workspace "demo": its row .* does not verify/,
+      'UPDATE workspace SET read_only = 1 - read_only',
+    ],
+    [
+      'generation',
+      /workspace "demo": its row .* does not verify/,
+      `UPDATE workspace SET generation = 'z' || substr(generation, 2)`,
+    ],
+    [
+      'number',
+      /workspace "demo": its row .* does not verify/,
+      'UPDATE workspace SET next_number = next_number + 65536',
+    ],
+    [
       'content',
       /where content [0-9a-f]+ is stored does not verify/,
       `UPDATE content SET extents = CAST(x'00' || substr(extents, 2, 46) || x'ee' || substr(extents, 49) AS BLOB) WHERE length(extents) > 48 AND size < 5000`,
@@ -254,6 +269,16 @@ t.test('what nothing follows from is told, and left', async (t) => {
   const checked = await check(home, { repair: true });
   t.ok(whats(checked).some((text) => /version demo@3: versions before it are missing/.test(text)));
   t.ok(checked.summary.left > 0);
+
+  const changed = copyOf('catalog-quota');
+  const row = new Database(join(changed, 'catalog.sqlite'));
+  row.exec('UPDATE workspace SET quota_bytes = 1000000');
+  row.close();
+  const before = dump(changed);
+  const { findings, summary } = await check(changed, { repair: true });
+  t.match(findings, [{ what: /workspace "demo": its row .* does not verify/, advice: /from a backup/ }]);
+  t.equal(summary.left, 1);
+  t.strictSame(dump(changed), before, 'damage is not sealed');
 
   writeFileSync(join(home, 'catalog.sqlite'), 'no database at all');
   const unreadable = await check(home, { repair: true });
