@@ -18,6 +18,7 @@ import type { MountedAs, MountRequest, MountStats, PublishQueue } from './mount-
 import type { MountFolder } from './mount-folder.js';
 import { mountStatus } from './mount-status.js';
 import { Moves } from './moves.js';
+import { Orphans } from './orphans.js';
 import { Prefetcher } from './prefetcher.js';
 import type { SessionClient } from './session-client.js';
 import { sendDescriptor, type SharedMount } from './shared-mount.js';
@@ -89,6 +90,7 @@ export class Daemon {
       log,
     });
     this.#prefetcher = prefetcher;
+    const orphans = new Orphans({ fd: FUSE_FD, session: options.session, log });
     const handedOver = new HandedOver({ fd: FUSE_FD, blocks: this.#blocks, prefetcher, log });
     options.session.start(
       {
@@ -114,6 +116,9 @@ export class Daemon {
         },
         onInterrupt: (unique) => {
           handedOver.interrupt(unique);
+        },
+        onDoubtful: (inos) => {
+          orphans.ask(inos);
         },
         onUsed: (block) => {
           prefetcher.used(block);

@@ -1,7 +1,7 @@
 import type { BlockStore } from '../blocks/index.js';
 import type { Catalog } from '../catalog/index.js';
 import type { Ino, ManifestRoot } from '../core/index.js';
-import { deleteEntry, invalidateEntry, invalidateInode } from '../fuse/index.js';
+import { deleteEntry, invalidateEntry, invalidateInode, kernelKnows } from '../fuse/index.js';
 import {
   fetchManifest,
   localManifestPath,
@@ -70,7 +70,7 @@ export class Moves {
    */
   async #forgotten(inos: readonly Ino[]): Promise<Ino[]> {
     const forgotten: Ino[] = [];
-    for (const ino of inos) if (!(await invalidateInode(this.#options.fd, ino))) forgotten.push(ino);
+    for (const ino of inos) if (!(await kernelKnows(this.#options.fd, ino))) forgotten.push(ino);
     return forgotten;
   }
 

@@ -25,6 +25,7 @@ export interface SessionEvents {
   onRead(request: Extract<FromSession, { kind: 'read' }>): void;
   onSync(request: Extract<FromSession, { kind: 'sync' }>): void;
   onInterrupt(unique: bigint): void;
+  onDoubtful(inos: readonly Ino[]): void;
   onUsed(block: BlockId): void;
   onFailure(what: string, message: string): void;
   /** The mount is gone, or the thread is. */
@@ -33,7 +34,7 @@ export interface SessionEvents {
 
 type Answer = Extract<
   FromSession,
-  { kind: 'sealed' | 'adopted' | 'moved' | 'settled' | 'folded' | 'counters' }
+  { kind: 'sealed' | 'adopted' | 'moved' | 'letGo' | 'settled' | 'folded' | 'counters' }
 >;
 
 /** The main thread's side of the session thread: has it begin, asks one thing of it at a time. */
@@ -132,6 +133,11 @@ export class SessionClient {
     return answer;
   }
 
+  /** The kernel does not know these inodes, which have no name: what they hold goes. */
+  async letGo(inos: readonly Ino[]): Promise<void> {
+    await this.#ask({ kind: 'forgotten', inos });
+  }
+
   async settle(): Promise<void> {
     await this.#ask({ kind: 'settle' });
   }
@@ -194,6 +200,9 @@ export class SessionClient {
       case 'interrupt':
         this.#events?.onInterrupt(message.unique);
         break;
+      case 'doubtful':
+        this.#events?.onDoubtful(message.inos);
+        break;
       case 'used':
         this.#events?.onUsed(message.block);
         break;
@@ -209,6 +218,7 @@ export class SessionClient {
       case 'sealed':
       case 'adopted':
       case 'moved':
+      case 'letGo':
       case 'settled':
       case 'folded':
       case 'counters':

@@ -35,6 +35,8 @@ export type ToSession =
    * name that the kernel does not know.
    */
   | { kind: 'move'; base: BaseVersion; changes: TreeChanges; forgotten: readonly Ino[] }
+  /** Inodes without a name that the kernel does not know. */
+  | { kind: 'forgotten'; inos: readonly Ino[] }
   /** The kernel has been told of all that the last move changed. */
   | { kind: 'settle' }
   /** To commit all that was answered to the layer's database, for others to read. */
@@ -54,12 +56,15 @@ export type FromSession =
   | { kind: 'read'; unique: bigint; ino: Ino; parts: readonly ReadPart[]; size: number }
   | { kind: 'sync'; unique: bigint; files: readonly string[] }
   | { kind: 'interrupt'; unique: bigint }
+  /** Inodes without a name of which only the kernel can say whether it knows them. */
+  | { kind: 'doubtful'; inos: readonly Ino[] }
   /** A cached block is read for the first time in a while. */
   | { kind: 'used'; block: BlockId }
   | { kind: 'sealed'; layer: SealedLayer }
   | { kind: 'adopted' }
   /** `open`: of what would be there again, what had lost its name and may be open. */
   | { kind: 'moved'; done: boolean; open: readonly Ino[] }
+  | { kind: 'letGo' }
   | { kind: 'settled' }
   | { kind: 'folded' }
   | { kind: 'counters'; blocks: BlockCounters }

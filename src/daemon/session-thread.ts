@@ -60,6 +60,9 @@ class SessionThread {
       retained: this.#openRetained(),
       numbersEnd: this.#layers?.state.numbersEnd,
       clock: systemClock,
+      onDoubt: (ino) => {
+        this.#send({ kind: 'doubtful', inos: [ino] });
+      },
       diskPath: start.readOnly ? start.manifestDir : start.dir,
       makeRoom: this.#makeRoom,
     });
@@ -86,6 +89,7 @@ class SessionThread {
     const drainWakes = createEventDrain(start.wakeFd);
     if (start.tookOver) requestResend(start.fd);
     this.#send({ kind: 'ready' });
+    this.#send({ kind: 'doubtful', inos: this.#fileSystem.doubtful() });
     const counters = new RequestCounters(start.requestCounters);
     const how = runSession({
       fd: start.fd,
@@ -180,6 +184,10 @@ class SessionThread {
         break;
       case 'move':
         this.#move(message.base, message.changes, message.forgotten);
+        break;
+      case 'forgotten':
+        for (const ino of message.inos) this.#fileSystem.forgotten(ino);
+        this.#send({ kind: 'letGo' });
         break;
       case 'settle':
         this.#stack.settle();

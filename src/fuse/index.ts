@@ -17,7 +17,7 @@ export { runFeeder, type FileSource } from './feeder-loop.js';
 export { createFeederRing, pushedFiles, type Offer } from './feeder-ring.js';
 export { writeErrorReply, writeReadReply, type HandOver } from './hand-over.js';
 export type { Negotiated } from './init.js';
-export { deleteEntry, invalidateEntry, invalidateInode } from './invalidate.js';
+export { deleteEntry, invalidateEntry, invalidateInode, kernelKnows } from './invalidate.js';
 export { clearDeadMount, mountFuse, unmountFuse, type MountOptions } from './mount.js';
 export { mountAt, type MountEntry } from './mount-table.js';
 export { PUSHED_FILE_MAX_BYTES } from './notify-store.js';

@@ -13,13 +13,25 @@ const writeAsync = promisify(write);
 /**
  * Has the kernel forget an inode's attributes and all its pages, of a directory its listing; pages changed through a mapping are written back
  * first. Waits for the locks of pages and directories, which requests that were not answered yet may hold: so it runs on a thread of the pool,
- * and never on one that answers requests (law 10). False when the kernel does not know the inode: then nobody has it open.
+ * and never on one that answers requests (law 10).
  */
-export async function invalidateInode(fd: number, ino: Ino): Promise<boolean> {
+export async function invalidateInode(fd: number, ino: Ino): Promise<void> {
   const body = Buffer.alloc(INODE_BYTES);
   body.writeBigUInt64LE(BigInt(ino), 0);
   // From offset 0, length 0: all of it.
-  return await notify(fd, NOTIFY_INVAL_INODE, body);
+  await notify(fd, NOTIFY_INVAL_INODE, body);
+}
+
+/**
+ * Whether the kernel knows an inode. What it has of it but the attributes stays. May wait for an inode that is just going, until it is gone: so it runs on a
+ * thread of the pool. True unless the kernel has said that there is none.
+ */
+export async function kernelKnows(fd: number, ino: Ino): Promise<boolean> {
+  const body = Buffer.alloc(INODE_BYTES);
+  body.writeBigUInt64LE(BigInt(ino), 0);
+  // A negative offset: the attributes alone, no page and so no page's lock.
+  body.writeBigInt64LE(-1n, 8);
+  return await notify(fd, NOTIFY_INVAL_INODE, body, ['ENOENT']);
 }
 
 /** Has the kernel forget what a name stands for, also that it stands for nothing. Waits as `invalidateInode` does. */
@@ -51,7 +63,12 @@ const NOT_KNOWN = ['ENOENT', 'ENOTDIR', 'ENODEV'];
 const NOT_DELETED = ['EBUSY', 'ENOTEMPTY'];
 
 /** False where the kernel answers with one of `expected`. */
-async function notify(fd: number, code: number, body: Buffer, expected = NOT_KNOWN): Promise<boolean> {
+async function notify(
+  fd: number,
+  code: number,
+  body: Buffer,
+  expected: readonly string[] = NOT_KNOWN,
+): Promise<boolean> {
   try {
     await writeAsync(fd, notification(code, body));
     return true;

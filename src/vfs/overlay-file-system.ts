@@ -66,6 +66,8 @@ export interface OverlayOptions {
   clock: Clock;
   /** The folder of the upper layer, whose disk `statfs` speaks of. */
   diskPath: string;
+  /** The kernel forgot an inode without a name that it may have known before this process took over: whether it knows it still, it alone can say. */
+  onDoubt?: (ino: Ino) => void;
   /** Called when what removes something was refused for want of space: true when there is more now. */
   makeRoom?: () => boolean;
 }
@@ -81,10 +83,11 @@ export class OverlayFileSystem implements FileSystem {
   readonly #clock: Clock;
   readonly #diskPath: string;
   readonly #makeRoom: () => boolean;
+  readonly #onDoubt: (ino: Ino) => void;
   readonly #lookups = new LookupCounts();
   /**
    * The numbers this process may have given out. All others may have been known to the kernel before it took over: without a name those inodes stay
-   * until the mount ends.
+   * until the kernel was asked.
    */
   readonly #lookupsKnownFrom: Ino;
   readonly #lookupsKnownTo: Ino;
@@ -106,6 +109,7 @@ export class OverlayFileSystem implements FileSystem {
     this.#clock = options.clock;
     this.#diskPath = options.diskPath;
     this.#makeRoom = options.makeRoom ?? ((): boolean => false);
+    this.#onDoubt = options.onDoubt ?? ((): void => undefined);
     for (const layer of options.view.layers) {
       for (const ino of layer.unlinkedInos()) if (!hasNameAgain(options.view, ino)) this.#unlinked.add(ino);
     }
@@ -183,10 +187,24 @@ export class OverlayFileSystem implements FileSystem {
 
   forget(ino: Ino, count: number): void {
     const left = this.#lookups.subtract(ino, count);
-    if (left === 0 && this.#unlinked.has(ino) && this.#countsAll(ino)) this.#letGo(ino);
+    if (left > 0 || !this.#unlinked.has(ino)) return;
+    if (this.#countsAll(ino)) this.#letGo(ino);
+    else this.#onDoubt(ino);
   }
 
-  /** The kernel does not know the inode, whatever was counted. */
+  /**
+   * Inodes without a name that came over from another process, which may have died with the kernel's word that they are forgotten. Only files with bytes in
+   * them: to write them the kernel had to know the inode, whereas one just made by O_TMPFILE may be in a reply that the kernel has not taken in yet, or
+   * gets only now.
+   */
+  doubtful(): Ino[] {
+    return [...this.#unlinked].filter((ino) => !this.#countsAll(ino) && this.#hasBytes(ino));
+  }
+
+  /**
+   * The kernel does not know the inode, whatever was counted. It cannot come to know it again: it learns of an inode by a name, and to give one without a name
+   * another (linkat of an open file) it has to know it. So whatever is still on its way for the inode is for nobody.
+   */
   forgotten(ino: Ino): void {
     if (this.#unlinked.has(ino)) this.#letGo(ino);
   }
@@ -506,6 +524,16 @@ export class OverlayFileSystem implements FileSystem {
 
   #countsAll(ino: Ino): boolean {
     return ino >= this.#lookupsKnownFrom && ino < this.#lookupsKnownTo;
+  }
+
+  /** False for one that cannot be read as well: nothing is done for its sake. */
+  #hasBytes(ino: Ino): boolean {
+    try {
+      const { mode, size } = this.inode(ino);
+      return isRegular(mode) && size > 0;
+    } catch {
+      return false;
+    }
   }
 
   #mayBeKnown(ino: Ino): boolean {

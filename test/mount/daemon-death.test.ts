@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
 import { whyNoMounts } from './ordinary-user.js';
 import {
@@ -21,6 +22,7 @@ import {
 const KILLS = 20;
 const KILLS_IN_SNAPSHOT = 6;
 const KILLS_IN_WRITE = 40;
+const KILLS_IN_CLOSE = 3;
 /** A large write takes about so long. */
 const WRITE_MS = 1.2;
 const LIMIT_S = 100;
@@ -38,6 +40,10 @@ if (whyNoMounts !== undefined) {
   t.test(
     `${String(KILLS_IN_WRITE)} daemons killed in their first large write: none fails`,
     killedInFirstWrite,
+  );
+  t.test(
+    'files removed while open are whole through several daemons, and give back their space when closed',
+    removedWhileOpen,
   );
   t.test('a supervisor killed: mounted again, the edits are there', killedSupervisor);
 }
@@ -183,6 +189,79 @@ async function killedInFirstWrite(t: Test): Promise<void> {
     codes,
     codes.map(() => 0),
   );
+}
+
+/** A program that has files without a name open. */
+class Holder {
+  readonly #process;
+  readonly #answers;
+
+  constructor(folder: string) {
+    const args = ['-s', 'KILL', String(LIMIT_S), 'python3', programPath('holder.py'), folder];
+    this.#process = spawn('timeout', args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#answers = createInterface(this.#process.stdout)[Symbol.asyncIterator]();
+  }
+
+  async do(...command: string[]): Promise<void> {
+    this.#process.stdin.write(`${command.join(' ')}\n`);
+    const { value } = (await this.#answers.next()) as IteratorResult<string, undefined>;
+    if (value !== 'done') throw new Error(`${command.join(' ')} failed`);
+  }
+
+  async end(): Promise<number | null> {
+    this.#process.stdin.end();
+    const [code] = (await once(this.#process, 'exit')) as [number | null];
+    return code;
+  }
+}
+
+/** What a daemon that dies has counted the next one does not know: content that nobody could reach any more kept its space until the mount ended. */
+async function removedWhileOpen(t: Test): Promise<void> {
+  const { home, mountpoint } = await mountedSite(t);
+  const taken_kib = async (): Promise<number> =>
+    Number.parseInt(await runDone(['du', '-sk', `${home.dir}/mounts`]));
+  const killed = async (): Promise<void> => {
+    const { daemon, supervisor } = await home.stats(mountpoint);
+    kill(daemon.pid);
+    await until('the next daemon', async () => {
+      await runDone(['stat', mountpoint], { limit_s: 20 });
+      return (await home.stats(mountpoint)).supervisor.restarts > supervisor.restarts;
+    });
+  };
+  const holder = new Holder(mountpoint);
+  const before_kib = await taken_kib();
+  await holder.do('open', 'stays', '6');
+  await holder.do('open', 'closed', '9');
+  await holder.do('nameless', 'nameless', '5');
+  await holder.do('nameless', 'empty', '0');
+  t.ok((await taken_kib()) > before_kib + 19 * 1024, 'all have their space');
+  for (let kills = 0; kills < 3; kills++) {
+    await killed();
+    for (const name of ['stays', 'closed', 'nameless']) await holder.do('check', name);
+  }
+  await holder.do('check', 'empty');
+  await holder.do('close', 'closed');
+  await until('the closed file is gone', async () => (await taken_kib()) < before_kib + 13 * 1024);
+  await holder.do('close', 'nameless');
+  await until('so is the other', async () => (await taken_kib()) < before_kib + 8 * 1024);
+  t.ok((await taken_kib()) > before_kib + 5 * 1024, 'what is open still has its own');
+
+  // A daemon that dies with the kernel's word of it: the next one asks.
+  for (let round = 0; round < KILLS_IN_CLOSE; round++) {
+    await holder.do('open', 'lost', '7');
+    await killed();
+    const { daemon } = await home.stats(mountpoint);
+    const closed = holder.do('close', 'lost');
+    const killAt_ms = performance.now() + randomInt(3);
+    while (performance.now() < killAt_ms);
+    kill(daemon.pid);
+    await closed;
+    await until('the space is back', async () => (await taken_kib()) < before_kib + 8 * 1024);
+    for (const name of ['stays', 'empty']) await holder.do('check', name);
+  }
+  for (const name of ['stays', 'empty']) await holder.do('close', name);
+  await until('nothing is left', async () => (await taken_kib()) < before_kib + 1024);
+  t.equal(await holder.end(), 0);
 }
 
 async function killedSupervisor(t: Test): Promise<void> {
