@@ -5,6 +5,7 @@ import { LayerSet, type BaseVersion } from '../upper/index.js';
 import type { Logger } from './daemon-log.js';
 import type { MountRequest } from './mount-control.js';
 import type { MountFolder } from './mount-folder.js';
+import { ReadOnlyStack } from './read-only-stack.js';
 import { reserveNumbers } from './reserve-numbers.js';
 import { activeLayerHasChanges } from './second-look.js';
 
@@ -41,9 +42,9 @@ export async function chooseBase(
       return { base: kept.base, resumedEdits: true };
     }
   }
-  const takenOver = request.readOnly && tookOver ? folder.base() : undefined;
+  const takenOver = request.readOnly && tookOver ? ReadOnlyStack.stateIn(folder)?.base : undefined;
   if (takenOver !== undefined) return { base: takenOver, resumedEdits: false };
-  const last = request.readOnly ? folder.base() : kept?.base;
+  const last = request.readOnly ? ReadOnlyStack.stateIn(folder)?.base : kept?.base;
   let version: BaseVersion;
   try {
     version = await catalog.version(request.workspace, request.seq);
@@ -56,7 +57,7 @@ export async function chooseBase(
   const base = { workspace: version.workspace, seq: version.seq, root: version.root };
   const manifest = openManifest(await fetch(base.root));
   try {
-    if (request.readOnly) folder.writeStack({ base, retained: [] });
+    if (request.readOnly) ReadOnlyStack.write(folder, { base, retained: [] });
     else if (kept === undefined || !isSameBase(kept.base, base) || kept.numbersEnd === undefined) {
       const inUse = Math.max(manifest.nextIno, manifest.nextCookie);
       LayerSet.create(folder.dir, base, await reserveNumbers(catalog, base.workspace, inUse));

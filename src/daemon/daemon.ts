@@ -20,6 +20,7 @@ import { mountStatus } from './mount-status.js';
 import { Moves } from './moves.js';
 import { Orphans } from './orphans.js';
 import { Prefetcher } from './prefetcher.js';
+import { ReadOnlyStack } from './read-only-stack.js';
 import type { SessionClient } from './session-client.js';
 import { sendDescriptor, type SharedMount } from './shared-mount.js';
 import { Snapshots } from './snapshots.js';
@@ -265,7 +266,7 @@ export class Daemon {
   #stack(): StackState {
     const { folder, request } = this.#options;
     if (!request.readOnly) return LayerSet.stateIn(folder.dir);
-    return folder.stack() ?? { base: this.#base, retained: [] };
+    return ReadOnlyStack.stateIn(folder) ?? { base: this.#base, retained: [] };
   }
 
   #publishQueue(): PublishQueue {

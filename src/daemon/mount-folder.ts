@@ -9,7 +9,6 @@ import {
   systemCode,
   type JsonShape,
 } from '../core/index.js';
-import { BASE_VERSION_SHAPE, RETAINED_SHAPE, type BaseVersion, type StackState } from '../upper/index.js';
 import type { MountRequest } from './mount-control.js';
 
 /** The name of its control socket in a mount's folder. */
@@ -74,11 +73,7 @@ export class MountFolder {
   create(request: MountRequest): void {
     fs.mkdirSync(this.dir, { recursive: true, mode: 0o700 });
     fs.mkdirSync(path.dirname(this.logPath), { recursive: true, mode: 0o700 });
-    const temporary = path.join(this.dir, 'request.json.new');
-    // `flush`: without it a power loss may leave an empty file of this name.
-    const flags = { mode: 0o600, flush: true };
-    fs.writeFileSync(temporary, checkedLine(JSON.stringify({ format: REQUEST_FORMAT, ...request })), flags);
-    fs.renameSync(temporary, path.join(this.dir, 'request.json'));
+    this.writeJson('request.json', { format: REQUEST_FORMAT, ...request });
     // An fsync on the mount counts on the names that lead to the layers.
     const mounts = path.dirname(this.dir);
     for (const folder of [this.dir, mounts, path.dirname(mounts)]) syncFolder(folder);
@@ -86,7 +81,7 @@ export class MountFolder {
 
   /** Undefined for a folder that was never finished. */
   request(): MountRequest | undefined {
-    const read = this.#readJson('request.json', REQUEST_SHAPE) as
+    const read = this.readJson('request.json', REQUEST_SHAPE) as
       (Omit<MountRequest, 'follow'> & { format: number; follow?: boolean }) | undefined;
     if (read === undefined) return undefined;
     const { format, ...request } = read;
@@ -100,47 +95,22 @@ export class MountFolder {
     return { ...request, follow: request.follow ?? false };
   }
 
-  /** What a read-only mount stands on, for the daemon that takes over: the head may have moved since. */
-  writeStack({ base, ...moves }: StackState): void {
-    const temporary = path.join(this.dir, 'base.json.new');
-    const flags = { mode: 0o600, flush: true };
-    fs.writeFileSync(temporary, checkedLine(JSON.stringify({ ...base, ...moves })), flags);
-    fs.renameSync(temporary, path.join(this.dir, 'base.json'));
-  }
-
-  /** Undefined while nothing was mounted read-only here. */
-  stack(): StackState | undefined {
-    const read = this.#readJson('base.json', BASE_VERSION_SHAPE) as
-      (BaseVersion & Partial<Omit<StackState, 'base'>>) | undefined;
-    if (read === undefined) return undefined;
-    const { workspace, seq, root, retained, movedFrom } = read;
-    return {
-      base: { workspace, seq, root },
-      // An earlier release wrote neither.
-      retained: isOfShape(retained, [RETAINED_SHAPE]) ? (retained ?? []) : [],
-      ...(isOfShape(movedFrom, 'digest') && movedFrom !== undefined && { movedFrom }),
-    };
-  }
-
-  base(): BaseVersion | undefined {
-    return this.stack()?.base;
-  }
-
   /** Nothing in it is needed any more. */
   remove(): void {
     fs.rmSync(this.dir, { recursive: true, force: true });
   }
 
-  /** A file of the folder that outlives it. */
-  #beside(kind: string): string {
-    return path.join(
-      homeLayout.log(path.dirname(path.dirname(this.dir))),
-      `${path.basename(this.dir)}.${kind}`,
-    );
+  /** Replaces a file of the folder, in one step. */
+  writeJson(name: string, value: object): void {
+    const temporary = path.join(this.dir, `${name}.new`);
+    // `flush`: without it a power loss may leave an empty file of this name.
+    const flags = { mode: 0o600, flush: true };
+    fs.writeFileSync(temporary, checkedLine(JSON.stringify(value)), flags);
+    fs.renameSync(temporary, path.join(this.dir, name));
   }
 
   /** Undefined when there is no such file. Throws `corrupt`. */
-  #readJson(name: string, shape: JsonShape): unknown {
+  readJson(name: string, shape: JsonShape): unknown {
     const file = path.join(this.dir, name);
     let text: string;
     try {
@@ -159,6 +129,14 @@ export class MountFolder {
     throw new CairnError('corrupt', `${file} is not what a mount writes there`, {
       hint: 'unmount what is mounted there, then move the file away; edits are in the folders beside it',
     });
+  }
+
+  /** A file of the folder that outlives it. */
+  #beside(kind: string): string {
+    return path.join(
+      homeLayout.log(path.dirname(path.dirname(this.dir))),
+      `${path.basename(this.dir)}.${kind}`,
+    );
   }
 }
 

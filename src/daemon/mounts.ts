@@ -76,7 +76,10 @@ export async function connectMount(home: string, mountpoints: readonly string[])
 
 /** Every mount of a home folder, with those that ended and left edits (`alive` false). */
 export async function listMounts(home: string): Promise<ListedMount[]> {
-  const { LayerSet } = await import('../upper/index.js');
+  const [{ LayerSet }, { ReadOnlyStack }] = await Promise.all([
+    import('../upper/index.js'),
+    import('./read-only-stack.js'),
+  ]);
   const mounts: ListedMount[] = [];
   for (const folder of MountFolder.list(home)) {
     const request = requestOf(folder);
@@ -84,7 +87,7 @@ export async function listMounts(home: string): Promise<ListedMount[]> {
     const { mountpoint, workspace, readOnly } = request;
     const alive = await isAlive(folder);
     try {
-      const base = readOnly ? folder.base() : LayerSet.read(folder.dir)?.base;
+      const base = readOnly ? ReadOnlyStack.stateIn(folder)?.base : LayerSet.read(folder.dir)?.base;
       mounts.push({ mountpoint, workspace, seq: base?.seq, alive, problem: undefined });
     } catch (error) {
       mounts.push({ mountpoint, workspace, seq: undefined, alive, problem: messageOf(error) });

@@ -4,6 +4,7 @@ import t from 'tap';
 import type { ManifestRoot } from '../../src/core/index.js';
 import type { MountRequest } from '../../src/daemon/index.js';
 import { MountFolder } from '../../src/daemon/mount-folder.js';
+import { ReadOnlyStack } from '../../src/daemon/read-only-stack.js';
 
 const REQUEST: MountRequest = {
   home: '/home',
@@ -25,12 +26,12 @@ const BASE = { workspace: 'work', seq: 3, root: 'ab'.repeat(32) as ManifestRoot 
 t.test('every flipped byte and every truncation of what a mount wrote down is refused', (t) => {
   const folder = new MountFolder(join(t.testdir({}), 'mounts', 'mount'));
   folder.create(REQUEST);
-  folder.writeStack({ base: BASE, retained: [] });
+  ReadOnlyStack.write(folder, { base: BASE, retained: [] });
   t.match(folder.request(), REQUEST);
-  t.same(folder.base(), BASE);
+  t.same(ReadOnlyStack.stateIn(folder)?.base, BASE);
   for (const [name, read] of [
     ['request.json', () => folder.request()],
-    ['base.json', () => folder.base()],
+    ['base.json', () => ReadOnlyStack.stateIn(folder)?.base],
   ] as const) {
     const file = join(folder.dir, name);
     const whole = readFileSync(file);

@@ -4,6 +4,7 @@ import { readConfigFile } from '../../../src/cli/config-file.js';
 import { CairnError, checkedLine } from '../../../src/core/index.js';
 import type { MountRequest } from '../../../src/daemon/index.js';
 import { MountFolder } from '../../../src/daemon/mount-folder.js';
+import { ReadOnlyStack } from '../../../src/daemon/read-only-stack.js';
 import { mutatedJson } from '../mutate.js';
 import type { Target } from '../target.js';
 
@@ -67,7 +68,7 @@ export const settings: Target = {
                 checkedLine(mutatedJson(BASE, random)),
                 'latin1',
               );
-              checkLike(BASE, folder.base());
+              checkLike(BASE, ReadOnlyStack.stateIn(folder)?.base);
           }
           return 'read';
         } catch (error) {
