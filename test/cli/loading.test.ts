@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -36,4 +36,20 @@ t.test('a command begins without native code', async (t) => {
   t.not((await nativeModulesOf(['doctor'])).length, 0, 'one that needs some is seen to have it');
   for (const args of [['--version'], ['mount', 'work', '/nowhere'], ['snapshot', folder], ['stats', folder]])
     t.same(await nativeModulesOf(args), [], args.join(' '));
+});
+
+t.test('what a process loads at once is in few files', (t) => {
+  const built = path.join(path.dirname(CAIRN), '../dist/cairn');
+  if (!existsSync(built)) throw new Error('not built');
+  for (const entry of ['cairn.js', 'supervisor-main.js', 'session-thread.js', 'feeder-thread.js']) {
+    const loaded = new Set([entry]);
+    // A set goes on to what is added meanwhile.
+    for (const file of loaded) {
+      const code = readFileSync(path.join(built, file), 'utf8');
+      for (const [, name] of code.matchAll(/^(?:import|\} from) .*"\.\/([^"]+)";$/gmu))
+        if (name) loaded.add(name);
+    }
+    t.ok(loaded.size <= 3, `${entry} comes in ${[...loaded].join(', ')}`);
+  }
+  t.end();
 });
