@@ -48,6 +48,7 @@ export class DaemonProcess {
   /** Why it is being killed. */
   #fault: string | undefined;
   #yieldedTo: number | undefined;
+  #isUnmounted = false;
   #end: (end: DaemonEnd) => void = () => undefined;
   /** Resolves when it answers; rejects when it cannot start. */
   readonly started: Promise<Omit<MountedAs, 'supervisorPid'>>;
@@ -98,6 +99,7 @@ export class DaemonProcess {
         this.#lastBeatAtMs = performance.now();
         if (report.kind === 'mounted') resolve(report.as);
         if (report.kind === 'standing by') stand();
+        if (report.kind === 'unmounted') this.#isUnmounted = true;
         if (report.kind === 'yielding') this.#yieldedTo = report.to;
         if (report.kind !== 'failed') return;
         const error = errorFromRecord(report.error);
@@ -123,7 +125,11 @@ export class DaemonProcess {
         this.#checkHealth();
       }, beatMs()),
       setInterval(() => {
-        this.#checkDeath(options.onNote);
+        if (!this.#isGone()) return;
+        // When what it said before has been read.
+        setImmediate(() => {
+          this.#checkDeath(options.onNote);
+        });
       }, DEATH_CHECK_MS),
     ];
   }
@@ -155,13 +161,19 @@ export class DaemonProcess {
     this.kill('it did not get on');
   }
 
+  #isGone(): boolean {
+    const { pid } = this.#child;
+    return pid !== undefined && isDead(pid);
+  }
+
   /**
    * A dead daemon does not end while its feeder waits in the kernel for a page that a READ has locked: only the next daemon will answer that.
    * So that is started although the last is still there, which then overwrites nothing: without its memory it has nothing to push.
    */
   #checkDeath(note: (text: string) => void): void {
     const { pid } = this.#child;
-    if (pid === undefined || !isDead(pid)) return;
+    // One that has ended in order needs a moment for it, in which its first thread is gone and others are still there.
+    if (pid === undefined || this.#isUnmounted || !this.#isGone()) return;
     try {
       if (!releaseMemory(pid)) return;
     } catch (error) {
@@ -175,7 +187,7 @@ export class DaemonProcess {
     for (const check of this.#checks) clearInterval(check);
     const diedAtMs = fault === undefined ? performance.now() : this.#lastBeatAtMs;
     this.#end({
-      unmounted: status === 0,
+      unmounted: this.#isUnmounted || status === 0,
       yieldedTo: this.#yieldedTo,
       how: fault ?? (signal === null ? `it ended with status ${String(status)}` : `it got ${signal}`),
       killedByOthers: fault === undefined && signal === 'SIGKILL',

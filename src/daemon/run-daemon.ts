@@ -69,7 +69,10 @@ export async function runDaemon(sessionThread: Worker): Promise<void> {
         await report({ kind: 'yielding', to });
       },
       onEnded: (status) => {
-        if (status === 0) process.exit(0);
+        if (status === 0) {
+          void report({ kind: 'unmounted' }).finally(() => process.exit(0));
+          return;
+        }
         // Not by `exit`, which waits for all threads: the feeder may wait for a reply that the session thread does not send any more.
         process.kill(process.pid, 'SIGTERM');
       },

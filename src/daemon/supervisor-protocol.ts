@@ -32,6 +32,8 @@ export type DaemonReport =
   | { kind: 'beat' }
   /** It has all it needs and waits for its turn. */
   | { kind: 'standing by' }
+  /** The mount is gone and all is in order: it ends now, with status 0. */
+  | { kind: 'unmounted' }
   /** It ends now, because the supervisor with this pid takes the mount over. */
   | { kind: 'yielding'; to: number };
 
