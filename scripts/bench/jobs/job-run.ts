@@ -67,6 +67,9 @@ export function addKernelRequests(run: JobRun, what: string, { fuse }: Costs): v
   });
   const counted = Object.entries(fuse).filter(([opcode]) => opcode !== 'STATFS');
   const requests = counted.reduce((sum, [, count]) => sum + count, 0);
+  say(
+    `  ${row.title}: ${counted.map(([opcode, count]) => `${opcode} ${String(count)}`).join(', ') || 'none'}`,
+  );
   addSample(row, CAIRN, requests, { costs: { fuse, store: { requests: 0, bytesIn: 0, bytesOut: 0 } } });
 }
 
