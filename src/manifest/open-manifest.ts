@@ -169,7 +169,7 @@ class SqliteManifestReader implements ManifestReader {
   list(parent: Ino, afterCookie: number, limit: number): DentryRow[] {
     const entries: DentryRow[] = [];
     for (const row of this.#list.all(parent, afterCookie, limit)) {
-      this.#check(dentryFault(parent, row[0], row[1], row[2]));
+      this.#checkEntry(parent, row, entries.at(-1)?.cookie ?? afterCookie);
       entries.push({ cookie: row[0] as number, name: row[1] as Buffer, ino: row[2] as Ino });
     }
     return entries;
@@ -188,7 +188,7 @@ class SqliteManifestReader implements ManifestReader {
   #fetchListing(parent: Ino, afterCookie: number, limit: number): DentryWithInode[] {
     const entries: DentryWithInode[] = [];
     for (const row of this.#listWithInodes.all(parent, afterCookie, limit)) {
-      this.#check(dentryFault(parent, row[0], row[1], row[2]));
+      this.#checkEntry(parent, row, entries.at(-1)?.cookie ?? afterCookie);
       const inode = this.#checkedInode(row, 2);
       entries.push({ cookie: row[0] as number, name: row[1] as Buffer, ino: inode.ino, inode });
     }
@@ -346,6 +346,13 @@ class SqliteManifestReader implements ManifestReader {
     } as InodeAttributes;
     this.#check(inodeFault(inode));
     return inode;
+  }
+
+  /** An entry of a listing: a damaged page may have one out of order, and who goes on from there would never come to the end. */
+  #checkEntry(parent: Ino, [cookie, name, ino]: Row, after: number): void {
+    this.#check(dentryFault(parent, cookie, name, ino));
+    if ((cookie as number) <= after)
+      throw this.#corrupt(`cookie ${String(cookie)} after ${String(after)} in inode ${String(parent)}`);
   }
 
   #checkedXattr(ino: Ino, [name, value]: Row): XattrRow {

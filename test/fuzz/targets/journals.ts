@@ -32,10 +32,11 @@ export const journals: Target = {
         const name = JOURNALS[number] ?? JOURNALS[0];
         const records = samples[number] ?? [];
         const before = number === 0 ? 0 : (samples[0]?.length ?? 0);
-        const { bytes, whole, sealed } = damaged(readFileSync(path.join(sample, name)), records, random);
+        const journal = readFileSync(path.join(sample, name));
+        const { bytes, whole, sealed } = damaged(journal, records, random);
         writeFileSync(path.join(broken, name), bytes);
-        // A later journal counts only behind a whole earlier one.
-        const following = number === 0 && bytes.length === whole ? (samples[1]?.length ?? 0) : 0;
+        // A later journal says how long the one before it was, and counts only behind all of it.
+        const following = number === 0 && bytes.equals(journal) ? (samples[1]?.length ?? 0) : 0;
         const expected = before + records.filter((end) => end <= whole).length + following;
         try {
           if (sealed) {
