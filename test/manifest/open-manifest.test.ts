@@ -279,6 +279,28 @@ void t.test('M-3: a directory named many times over does not make a tree without
   reader.close();
 });
 
+void t.test('M-4: entries out of order in a page are no listing without end', async (t) => {
+  const path = tampered(
+    join(t.testdir(), 'manifest'),
+    `INSERT INTO dentry VALUES (2, 60, CAST('the one before' AS BLOB), 3)`,
+    `INSERT INTO dentry VALUES (2, 61, CAST('the one after' AS BLOB), 3)`,
+  );
+  const file = readFileSync(path);
+  // In the row of the table, not in that of the index, the cookie is the byte before the name.
+  const at = [...occurrences(file, 'the one after')].find((name) => file[name - 1] === 61) ?? 0;
+  t.ok(at > 0);
+  file[at - 1] = 59;
+  writeFileSync(path, file);
+  const reader = openManifest(path);
+  for (const list of [reader.list.bind(reader), reader.listWithInodes.bind(reader)])
+    t.throws(() => list(DIRECTORY, 0, 10), { code: 'corrupt', message: /cookie 59 after 60/ });
+  reader.close();
+});
+
+function* occurrences(file: Buffer, text: string): Generator<number> {
+  for (let at = file.indexOf(text); at >= 0; at = file.indexOf(text, at + 1)) yield at;
+}
+
 void t.test('bytes that no rule allows so many of are refused without being read', async (t) => {
   const path = join(t.testdir(), 'manifest');
   const HUGE = 64 * 1024 * 1024;
