@@ -43,16 +43,18 @@ export const isSymlink = (mode: number): boolean => (mode & S_IFMT) === S_IFLNK;
 export const isDevice = (mode: number): boolean => (mode & S_IFMT) === S_IFCHR || (mode & S_IFMT) === S_IFBLK;
 
 /** 0 for what is no device. */
-export const deviceNumber = ({ mode, rdev }: InodeAttributes): number => (isDevice(mode) ? rdev : 0);
+export const deviceNumber = ({ mode, rdev }: Pick<InodeAttributes, 'mode' | 'rdev'>): number =>
+  isDevice(mode) ? rdev : 0;
 
 /** Files with numbers below this can show the one they had where they were imported; those beyond it, a million, are later ones. */
 const SOURCE_SHOWN_BELOW = 2 ** 20;
 /** Nothing has a number of its own from here on: 2^28 at a time are given to a writer. */
 const SHOWN_FROM = 2 ** 52;
 
-/** `rdev` of what is no device: the low 32 bits of the number it has where it is imported. Directories keep none: nobody compares theirs. */
-export function rdevOfSource(mode: number, ino: bigint): number {
-  return isDirectory(mode) ? 0 : Number(BigInt.asUintN(32, ino));
+/** `rdev` of what is imported: of no device the low 32 bits of the number it has there. Directories keep none: nobody compares theirs. */
+export function rdevOfSource(mode: number, source: { rdev: bigint; ino: bigint }): number {
+  if (isDevice(mode)) return Number(source.rdev);
+  return isDirectory(mode) ? 0 : Number(BigInt.asUintN(32, source.ino));
 }
 
 /**

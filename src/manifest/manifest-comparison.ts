@@ -22,16 +22,17 @@ const SAME_INODE = `((a.mode & 0xF000) = (b.mode & 0xF000) AND a.btime = b.btime
 const REUSED_NUMBERS = `SELECT a.ino FROM main.inode a JOIN later.inode b USING (ino) WHERE NOT ${SAME_INODE}`;
 
 const CHANGED_ROWS = `SELECT a.ino FROM main.inode a JOIN later.inode b USING (ino)
-     WHERE a.content IS NOT b.content OR a.mode <> b.mode OR a.uid <> b.uid OR a.gid <> b.gid 
-        OR (a.rdev <> b.rdev AND (a.mode & 0xF000) IN (${String(S_IFCHR)}, ${String(S_IFBLK)})) OR a.mtime <> b.mtime OR a.mtime_nsec <> b.mtime_nsec
+     WHERE a.content IS NOT b.content OR a.mode <> b.mode OR a.uid <> b.uid OR a.gid <> b.gid
+        OR (a.rdev <> b.rdev AND (a.mode & 0xF000) IN (${String(S_IFCHR)}, ${String(S_IFBLK)}))
+        OR a.mtime <> b.mtime OR a.mtime_nsec <> b.mtime_nsec
    UNION SELECT a.ino FROM main.symlink a JOIN later.symlink b USING (ino) WHERE a.target <> b.target
    UNION SELECT a.ino FROM main.xattr a LEFT JOIN later.xattr b USING (ino, name)
      WHERE b.value IS NOT a.value AND a.ino IN (SELECT ino FROM later.inode)
    UNION SELECT b.ino FROM later.xattr b LEFT JOIN main.xattr a USING (ino, name)
      WHERE b.value IS NOT a.value AND b.ino IN (SELECT ino FROM main.inode)`;
 
-/** What no program changes: when, and where it came from. */
-const OTHER_TIMES = `SELECT a.ino FROM main.inode a JOIN later.inode b USING (ino)
+/** What no program sets: when an inode was made and changed last, and where it was imported from. */
+const ORIGINS = `SELECT a.ino FROM main.inode a JOIN later.inode b USING (ino)
      WHERE a.rdev <> b.rdev OR a.ctime <> b.ctime OR a.ctime_nsec <> b.ctime_nsec OR a.btime <> b.btime OR a.btime_nsec <> b.btime_nsec`;
 
 const entriesOnlyIn = (one: string, other: string): string =>
@@ -90,7 +91,7 @@ export class ManifestComparison {
    * follow from the rest, and count only with `allTimes`.
    */
   changedInodes({ allTimes = false }: { allTimes?: boolean } = {}): Ino[] {
-    return this.#numbers(allTimes ? `${CHANGED_ROWS} UNION ${OTHER_TIMES}` : CHANGED_ROWS);
+    return this.#numbers(allTimes ? `${CHANGED_ROWS} UNION ${ORIGINS}` : CHANGED_ROWS);
   }
 
   /** Names (parent, name, inode) of the earlier version that the later one does not have. */

@@ -1,5 +1,5 @@
 import type { BigIntStats } from 'node:fs';
-import { isDevice, rdevOfSource, type InodeAttributes } from '../../core/index.js';
+import { rdevOfSource, type InodeAttributes } from '../../core/index.js';
 
 /** What `lstat` says of a file, in the manifest's terms, and what tells it from every other file of the machine. */
 export interface FileStat extends Omit<InodeAttributes, 'ino'> {
@@ -31,7 +31,7 @@ export function fileStat(stats: BigIntStats): FileStat {
     gid: Number(stats.gid),
     size: isDirectory ? 0 : Number(stats.size),
     nlink: Number(stats.nlink),
-    rdev: isDevice(mode) ? Number(stats.rdev) : rdevOfSource(mode, stats.ino),
+    rdev: rdevOfSource(mode, stats),
     mtimeSec: Number(mtimeSec),
     mtimeNsec: Number(stats.mtimeNs - mtimeSec * NANOSECONDS),
     ctimeSec: Number(ctimeSec),

@@ -1,4 +1,11 @@
-import { isDevice, isDirectory, ROOT_INO, S_IFMT, type Ino, type InodeAttributes } from '../../core/index.js';
+import {
+  deviceNumber,
+  isDirectory,
+  ROOT_INO,
+  S_IFMT,
+  type Ino,
+  type InodeAttributes,
+} from '../../core/index.js';
 import {
   FIRST_COOKIE,
   type DentryWithInode,
@@ -274,7 +281,7 @@ function isSame(previous: InodeAttributes, stat: FileStat, nlink: number): boole
     previous.gid === stat.gid &&
     previous.size === stat.size &&
     previous.nlink === nlink &&
-    (previous.rdev === stat.rdev || !isDevice(stat.mode)) &&
+    deviceNumber(previous) === deviceNumber(stat) &&
     previous.mtimeSec === stat.mtimeSec &&
     previous.mtimeNsec === stat.mtimeNsec
   );
